@@ -1,0 +1,80 @@
+# The words of this project. Each installs what it needs first (tools/setup.sh).
+
+export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/sbin:/sbin
+BUILT := $(or $(CARGO_TARGET_DIR),target)
+
+# What `make run` needs, and what the demonstration and the measurements start.
+PLATFORM := --package outrigger-hostd --package outrigger-cli --package outrigger-engine-hashlist
+STARTED := $(PLATFORM) --package outrigger-engine-faulty
+
+# How often `make soak` runs the whole platform's tests, at their full lengths.
+ROUNDS ?= 1
+
+.PHONY: help run demo test check bench soak doctor fmt clean
+.SILENT:
+
+help: ## say what can be done
+	sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "make %-8s %s\n", $$1, $$2 }'
+
+run: ## start the platform here, with an engine docked; PROTECT=/path protects that path's file system
+	if [ "$$(id -u)" != 0 ]; then \
+	    echo "make run: needs root, since only root may answer the kernel's questions (CAP_SYS_ADMIN)" >&2; \
+	    echo "          run: sudo make run" >&2; \
+	    exit 1; \
+	fi
+	tools/setup.sh build
+	cargo build --quiet --release $(PLATFORM)
+	exec $(BUILT)/release/outriggerd try $${PROTECT:+--protect "$$PROTECT"}
+
+demo: ## play the platform unattended; ends well only if all of it held
+	tools/setup.sh test
+	cargo build --quiet --release --bins $(STARTED) --package outrigger-demo
+	$(BUILT)/release/outrigger-demo
+
+test: ## format, lints, layers, reference pages, and every test
+	tools/setup.sh test
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	cargo xtask layers
+	cargo xtask docs --check
+	cargo build --quiet --profile checked --workspace --bins
+	cargo test --quiet --profile checked --workspace
+
+check: ## format, lints, layers, licences and sources of what is linked
+	tools/setup.sh check
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	cargo xtask layers
+	cargo deny --log-level error check licenses bans sources
+	echo "deny: licences, bans and sources are clean"
+	if timeout 120 cargo deny --log-level off fetch db; then \
+	    cargo deny --log-level error check --disable-fetch advisories; \
+	    echo "deny: no advisory"; \
+	else \
+	    echo "deny: ADVISORIES NOT CHECKED, their database cannot be fetched" >&2; \
+	fi
+
+bench: ## measure what is promised; writes target/bench/report.json
+	tools/setup.sh test
+	cargo build --quiet --release --bins $(STARTED) --package outrigger-bench
+	$(BUILT)/release/outrigger-bench
+
+soak: ## run the whole platform's tests at full length, ROUNDS times (default 1)
+	tools/setup.sh test
+	cargo build --quiet --profile checked --workspace --bins
+	for round in $$(seq $(ROUNDS)); do \
+	    echo "round $$round of $(ROUNDS)"; \
+	    OUTRIGGER_TEST_FULL=1 cargo test --quiet --profile checked --package outrigger-system-tests || exit 1; \
+	done
+
+doctor: ## say what this machine's kernel gives and lacks
+	tools/setup.sh build
+	cargo build --quiet --release --package outrigger-cli
+	$(BUILT)/release/outrigger doctor
+
+fmt: ## format the code
+	tools/setup.sh build
+	cargo fmt --all
+
+clean: ## remove everything built
+	cargo clean

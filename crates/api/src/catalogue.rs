@@ -1,0 +1,183 @@
+//! The event catalogue: one definition from which everything about events comes.
+//!
+//! The table at the end of this file is the only place where an event is named. The [`Event`] type,
+//! its numbers and names, the sets, and the reference page (`docs/reference/events.md`, written by
+//! `cargo xtask docs`) are derived from it. A number, once given, is never given again.
+//!
+//! Numbers are `family << 8 | member`. Families in use or reserved: 0x01 process, 0x02 file,
+//! 0x03 memory, 0x04 mount, 0x05 kernel, 0x06 net, 0x07 unix, 0x08 namespace, 0x0e engine,
+//! 0x0f update, 0x10 registry, 0x11 handle, 0x12 thread, 0x13 pipe, 0x14 volume.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// What an event acts on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ObjectKind {
+    /// A file, named by a [`crate::FileKey`].
+    File,
+    /// A process, named by a [`crate::ProcessKey`].
+    Process,
+}
+
+/// The name given is not in the catalogue.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no event is called {0:?}")]
+pub struct UnknownEvent(pub String);
+
+macro_rules! catalogue {
+    ($( $(#[doc = $doc:literal])+ $variant:ident = $number:literal, $name:literal, $object:ident; )+) => {
+        /// One kind of event. Its number and name never change.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u16)]
+        #[non_exhaustive]
+        pub enum Event {
+            $( $(#[doc = $doc])+ $variant = $number, )+
+        }
+
+        impl Event {
+            /// Every event of the catalogue, in the order of its numbers.
+            pub const ALL: &'static [Self] = &[ $( Self::$variant, )+ ];
+
+            /// The event's name, `<object>.<verb>`.
+            pub const fn name(self) -> &'static str {
+                match self { $( Self::$variant => $name, )+ }
+            }
+
+            /// What the event acts on.
+            pub const fn object(self) -> ObjectKind {
+                match self { $( Self::$variant => ObjectKind::$object, )+ }
+            }
+
+            /// The catalogue's description of the event, one paragraph.
+            pub const fn description(self) -> &'static str {
+                match self { $( Self::$variant => concat!($($doc),+), )+ }
+            }
+
+            /// The event with this number, if the catalogue has one.
+            pub const fn from_number(number: u16) -> Option<Self> {
+                match number { $( $number => Some(Self::$variant), )+ _ => None }
+            }
+        }
+
+        /// The event's place in [`Event::ALL`], which is its bit in an [`EventSet`].
+        #[repr(u8)]
+        enum Ordinal { $( $variant, )+ }
+
+        const fn ordinal(event: Event) -> u8 {
+            match event { $( Event::$variant => Ordinal::$variant as u8, )+ }
+        }
+    };
+}
+
+impl Event {
+    /// The number that stands for the event in records and on the wire.
+    pub const fn number(self) -> u16 {
+        self as u16
+    }
+
+    /// The event's place in [`Event::ALL`]: an index for tables with one row per event.
+    pub const fn index(self) -> usize {
+        ordinal(self) as usize
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Event {
+    type Err = UnknownEvent;
+
+    fn from_str(name: &str) -> Result<Self, UnknownEvent> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|event| event.name() == name)
+            .ok_or_else(|| UnknownEvent(name.to_owned()))
+    }
+}
+
+/// A set of events.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct EventSet(u64);
+
+impl EventSet {
+    /// The set without members.
+    pub const EMPTY: Self = Self(0);
+
+    /// This set and `event`.
+    #[must_use]
+    pub const fn with(self, event: Event) -> Self {
+        Self(self.0 | 1 << ordinal(event))
+    }
+
+    /// Whether `event` is a member.
+    pub const fn contains(self, event: Event) -> bool {
+        self.0 & 1 << ordinal(event) != 0
+    }
+
+    /// The members of either set.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Whether the set has no member.
+    pub const fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// The members, in the order of their numbers.
+    pub fn iter(self) -> impl Iterator<Item = Event> {
+        Event::ALL.iter().copied().filter(move |event| self.contains(*event))
+    }
+}
+
+impl FromIterator<Event> for EventSet {
+    fn from_iter<I: IntoIterator<Item = Event>>(events: I) -> Self {
+        events.into_iter().fold(Self::EMPTY, Self::with)
+    }
+}
+
+impl fmt::Debug for EventSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.iter().map(Event::name)).finish()
+    }
+}
+
+catalogue! {
+    /// A process is about to replace its program by the object. Asked once per program: the program's
+    /// interpreter (`#!`, `ld.so`) is an object of its own and is asked about by itself.
+    ProcessExec = 0x0101, "process.exec", File;
+    /// A process is about to open the object for reading, writing or both.
+    FileOpen = 0x0201, "file.open", File;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_and_numbers_lead_back_to_their_event() {
+        for &event in Event::ALL {
+            assert_eq!(event.name().parse(), Ok(event));
+            assert_eq!(Event::from_number(event.number()), Some(event));
+        }
+    }
+
+    #[test]
+    fn numbers_ascend_so_that_none_is_given_twice() {
+        assert!(Event::ALL.windows(2).all(|pair| pair[0].number() < pair[1].number()));
+    }
+
+    #[test]
+    fn a_set_holds_what_was_put_in() {
+        let set = EventSet::EMPTY.with(Event::FileOpen);
+
+        assert!(set.contains(Event::FileOpen));
+        assert!(!set.contains(Event::ProcessExec));
+    }
+}

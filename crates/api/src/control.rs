@@ -1,0 +1,296 @@
+//! The operator's protocol: what `outrigger` asks a running host and what it is told.
+//!
+//! One JSON object per line over a local stream socket, the request first. Every request has one
+//! response, but [`Request::Watch`], which is answered by a line per decision until either side
+//! closes. The `--json` output of the tool is these objects.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::coverage::Coverage;
+use crate::key::EngineName;
+use crate::verdict::{Answer, Mode, Verdict};
+
+/// Where the host listens unless its configuration says otherwise.
+pub const SOCKET: &str = "/run/outrigger/control.sock";
+/// Longest request line, in bytes; a longer one is refused and the connection closed.
+pub const REQUEST_MAX: usize = 4096;
+
+/// What an operator asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// The state of the whole.
+    Status,
+    /// The state of every engine.
+    Engines,
+    /// Every decision from now on.
+    Watch,
+    /// How one case was decided.
+    Explain {
+        /// The case's number.
+        case: u64,
+    },
+    /// What this kernel gives and lacks.
+    Doctor,
+    /// Something done to one engine.
+    Engine {
+        /// Which engine.
+        name: EngineName,
+        /// What is done.
+        action: EngineAction,
+    },
+    /// Read the configuration again.
+    Reload,
+    /// Drop every cached verdict, so that no file of a protected volume is held open.
+    Flush,
+    /// Hand over to a new build of the host.
+    Upgrade {
+        /// Absolute path of the new binary; the running binary's own path if absent.
+        binary: Option<String>,
+    },
+}
+
+/// What can be done to an engine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineAction {
+    /// End it and start it again; its restart budget is not touched.
+    Restart,
+    /// Take it off the dock until it is released.
+    Quarantine,
+    /// Let it dock again, with a fresh restart budget.
+    Release,
+    /// Tell it to read its content again.
+    Reload,
+}
+
+/// What the operator is told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "response", rename_all = "kebab-case")]
+pub enum Response {
+    /// The state of the whole.
+    Status(Box<Status>),
+    /// The state of every engine.
+    Engines {
+        /// One entry per configured engine.
+        engines: Vec<EngineStatus>,
+    },
+    /// One decision, of [`Request::Watch`] or [`Request::Explain`].
+    Decision(Box<Decision>),
+    /// So many decisions were made faster than this watcher took them.
+    Missed {
+        /// How many.
+        count: u64,
+    },
+    /// What this kernel gives and lacks.
+    Doctor(Coverage),
+    /// It was done.
+    Done {
+        /// What was done, for a person.
+        message: String,
+    },
+    /// It was not done.
+    Error {
+        /// What, where, the limit, and what to do.
+        message: String,
+    },
+}
+
+/// The state of the whole.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Whether everything that should protect does.
+    pub healthy: bool,
+    /// Why not; empty exactly if healthy.
+    pub problems: Vec<String>,
+    /// Version of the host.
+    pub version: String,
+    /// Seconds since this host process began to serve.
+    pub uptime_s: u64,
+    /// How often a host was started since the keeper was, this one included.
+    pub host_starts: u64,
+    /// How often a gate was started since the keeper was.
+    pub gate_starts: u64,
+    /// Whether denials are enforced.
+    pub mode: Mode,
+    /// Coverage in force.
+    pub coverage: Coverage,
+    /// Every engine.
+    pub engines: Vec<EngineStatus>,
+    /// Counts since the keeper started.
+    pub counters: Counters,
+    /// Process ids of keeper, gate and host.
+    pub pids: Pids,
+    /// Descriptors in use and their limits.
+    pub descriptors: Descriptors,
+}
+
+/// Process ids, to show and for tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Pids {
+    /// The keeper.
+    pub keeper: u32,
+    /// The gate.
+    pub gate: u32,
+    /// The host.
+    pub host: u32,
+}
+
+/// The descriptor budget.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Descriptors {
+    /// Descriptors that the process may have (`RLIMIT_NOFILE`).
+    pub limit: u32,
+    /// Kept aside for the host's own files and sockets.
+    pub fixed: u32,
+    /// Questions being decided now.
+    pub in_flight: u32,
+    /// Most questions that may be decided at a time.
+    pub in_flight_max: u32,
+    /// Files whose verdict is cached, a lease each.
+    pub leases: u32,
+    /// Most leases that may be held.
+    pub leases_max: u32,
+}
+
+/// Counts since the keeper started.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counters {
+    /// Questions read, by event.
+    pub asked: BTreeMap<String, u64>,
+    /// Answers Allow.
+    pub allowed: u64,
+    /// Answers Deny.
+    pub denied: u64,
+    /// Denials that Monitor mode did not enforce.
+    pub would_deny: u64,
+    /// Denials that a guard rail did not let through.
+    pub conflicts: u64,
+    /// Fallbacks, by reason.
+    pub fallbacks: BTreeMap<String, u64>,
+    /// Faults that no question waited for, by reason.
+    pub faults: BTreeMap<String, u64>,
+    /// Verdicts put into the cache.
+    pub cached: u64,
+    /// Cached verdicts dropped because somebody opened the file for writing.
+    pub lease_breaks: u64,
+    /// Cached verdicts dropped to make room.
+    pub evicted: u64,
+}
+
+/// Where an engine's life stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EngineState {
+    /// Started; has not said that it takes questions.
+    Starting,
+    /// Takes questions.
+    Docked,
+    /// Ended; the next start is due.
+    Restarting,
+    /// Off the dock until released.
+    Quarantined,
+    /// Could not be started at all; see its last fault.
+    Failed,
+}
+
+/// The state of one engine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct EngineStatus {
+    /// Its name.
+    pub name: EngineName,
+    /// Its vendor, as its manifest says.
+    pub vendor: String,
+    /// Its version, as its manifest says.
+    pub version: String,
+    /// Where its life stands.
+    pub state: EngineState,
+    /// Its process id, while it has one.
+    pub pid: Option<u32>,
+    /// Names of the events it is asked about.
+    pub events: Vec<String>,
+    /// Whether its verdict is required.
+    pub required: bool,
+    /// What it says of the content in force.
+    pub content: Option<String>,
+    /// What of its sandbox is not enforced on this kernel; empty if all is.
+    pub sandbox_missing: Vec<String>,
+    /// Starts since the host began.
+    pub starts: u64,
+    /// Restarts left in the current window, and the window's whole number.
+    pub restarts_left: (u32, u32),
+    /// Misses (questions not answered in the budget) since its last start.
+    pub misses: u64,
+    /// Questions asked, and votes by kind.
+    pub asked: u64,
+    /// Allow votes.
+    pub allows: u64,
+    /// Deny votes.
+    pub denies: u64,
+    /// Abstentions.
+    pub abstains: u64,
+    /// Time from question to vote, ns: p50 and p99 of the recent ones.
+    pub latency_ns: Option<(u64, u64)>,
+    /// Calls that its sandbox refused.
+    pub refused_calls: u64,
+    /// Faults, by reason.
+    pub faults: BTreeMap<String, u64>,
+    /// What last went wrong, for a person.
+    pub last_fault: Option<String>,
+    /// Objects that it is not asked about any more.
+    pub poisoned_objects: u64,
+}
+
+/// How one case was decided.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The case's number.
+    pub case: u64,
+    /// When it was read, ms since the epoch.
+    pub time_ms: u64,
+    /// The event's name.
+    pub event: String,
+    /// The subject's key.
+    pub process: String,
+    /// The subject's process id, to show.
+    pub pid: u32,
+    /// The subject's effective user id, where known.
+    pub uid: Option<u32>,
+    /// The subject's program, where it could be told.
+    pub program: Option<String>,
+    /// The object's path, lossy UTF-8, where known.
+    pub path: Option<String>,
+    /// What the kernel was told.
+    pub answer: Answer,
+    /// Who or what decided: `engine NAME`, `all engines`, `fallback: REASON`, `guard rail`, …
+    pub decided_by: String,
+    /// Denied by the merge, but not enforced: Monitor mode or a guard rail.
+    pub not_enforced: bool,
+    /// Time from reading the question to the answer, ns.
+    pub took_ns: u64,
+    /// The budget it had, ns.
+    pub budget_ns: u64,
+    /// Whether the answer went into the cache.
+    pub cached: bool,
+    /// Each engine's part.
+    pub votes: Vec<Vote>,
+}
+
+/// One engine's part in a decision.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Vote {
+    /// The engine.
+    pub engine: EngineName,
+    /// Whether its verdict was required.
+    pub required: bool,
+    /// Its vote; `None` if none came in time.
+    pub verdict: Option<Verdict>,
+    /// Why none came, as a failure reason's name.
+    pub missing: Option<String>,
+    /// Time from asking to the vote, ns.
+    pub took_ns: Option<u64>,
+    /// What the engine said of it.
+    pub detail: Option<String>,
+}

@@ -1,0 +1,86 @@
+//! What this machine lets us do for each event, as found by trial.
+
+use serde::{Deserialize, Serialize};
+
+use crate::catalogue::Event;
+
+/// How an event can be answered, from strongest to weakest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Level {
+    /// Engines are asked and the answer is enforced.
+    Ask,
+    /// Rules in the kernel decide; nobody is asked.
+    Rule,
+    /// It is seen, not decided.
+    Notify,
+    /// It is not seen.
+    Missing,
+}
+
+/// One way in which an event passes unseen although its level says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// A short fixed name, for scripts: `memfd-exec`, `unmarked-file-system`, `open-before-mark`, …
+    pub name: String,
+    /// What passes unseen and why, one sentence.
+    pub why: String,
+    /// What an operator can do about it, if anything.
+    pub remedy: Option<String>,
+}
+
+/// What was found for one event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventCoverage {
+    /// The event's name.
+    pub event: String,
+    /// The strongest level that a trial proved.
+    pub level: Level,
+    /// The sensor that gives it: `fanotify`, …
+    pub sensor: String,
+    /// Why not more: the refused call and its errno, or what the kernel lacks.
+    pub reason: Option<String>,
+    /// What passes unseen all the same.
+    pub gaps: Vec<Gap>,
+}
+
+/// A file system under protection, or one that should be and is not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeCoverage {
+    /// Where it is mounted (lossy UTF-8), as seen in the mount namespace protection started in.
+    pub path: String,
+    /// Its type, as in `/proc/self/mountinfo`: `tmpfs`, `ext4`, …
+    pub fs_type: String,
+    /// `major:minor` of its device.
+    pub device: String,
+    /// Whether its opens and execs ask.
+    pub covered: bool,
+    /// Whether an Allow may be cached: only where the race test proved that the cache never lies.
+    pub cached: bool,
+    /// Why it is not covered or not cached.
+    pub reason: Option<String>,
+}
+
+/// Coverage of this machine, per event and per volume.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Coverage {
+    /// The kernel's release, as `uname -r` says.
+    pub kernel: String,
+    /// One entry per event of the catalogue.
+    pub events: Vec<EventCoverage>,
+    /// One entry per volume under a protected tree.
+    pub volumes: Vec<VolumeCoverage>,
+}
+
+impl Coverage {
+    /// What was found for `event`.
+    pub fn event(&self, event: Event) -> Option<&EventCoverage> {
+        self.events.iter().find(|entry| entry.event == event.name())
+    }
+
+    /// Whether every volume that should be covered is.
+    pub fn is_whole(&self) -> bool {
+        self.volumes.iter().all(|volume| volume.covered)
+            && self.events.iter().all(|event| event.level == Level::Ask)
+    }
+}

@@ -1,0 +1,34 @@
+//! What is written down before anything starts: the engine's manifest and the host's configuration.
+//!
+//! Both are TOML files. A file is taken whole or not at all: [`Manifest::parse`] and
+//! [`HostConfig::parse`] give either a value in which every key was checked, or every error that was
+//! found, each with file, line, column, key, what was found, the limit and a suggestion.
+//!
+//! A manifest comes with a vendor's package and is hostile. Before a file is parsed its length and
+//! the number of its values are checked, nesting and lists are limited, and only [`ERRORS_MAX`] errors
+//! are kept (the rest is counted), so that reading any file takes less than 100 MiB and a moment.
+//!
+//! The keys, their ranges and defaults stand in one place, `settings/keys.rs`; the reference pages
+//! `docs/reference/manifest.md` and `docs/reference/configuration.md` are tested against it.
+
+mod config;
+mod error;
+mod file;
+mod keys;
+mod kind;
+mod manifest;
+mod reader;
+mod suggest;
+mod values;
+
+pub use config::{
+    CacheConfig, ContentGrant, EngineConfig, EventPolicy, GuardConfig, HostConfig, OnQuarantine,
+};
+pub use error::{ERRORS_MAX, Place, Problem, SettingsError, SettingsErrors};
+pub use manifest::{Fields, Limits, Manifest, Need, Subscription};
+
+/// Longest file that is parsed, in bytes.
+pub const FILE_MAX: u64 = 1 << 20;
+/// Most values, tables and parts of keys that a file may hold. Counted without parsing, by the signs
+/// that each of them needs, so one in a comment or text counts as well.
+pub const VALUES_MAX: usize = 1 << 16;

@@ -1,0 +1,312 @@
+//! The host's configuration: what the administrator wants protected, and how.
+
+use std::path::{Path, PathBuf};
+
+use crate::catalogue::Event;
+use crate::settings::error::{Place, Problem, SettingsError, SettingsErrors, quoted, shown};
+use crate::settings::file;
+use crate::settings::keys;
+use crate::settings::manifest::Manifest;
+use crate::settings::reader::{Report, Section, Value};
+use crate::verdict::{Fallback, Mode};
+
+/// What the administrator decided for this machine.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HostConfig {
+    /// Whether denials are enforced. Monitor here wins over every policy and engine.
+    pub mode: Mode,
+    /// Where the operator's tool is listened to.
+    pub control_socket: PathBuf,
+    /// Where the host keeps what it must remember.
+    pub state_dir: PathBuf,
+    /// Trees that are protected, with every file system below them.
+    pub protect: Vec<PathBuf>,
+    /// Most questions that may be decided at a time.
+    pub in_flight_max: u32,
+    /// The verdict cache.
+    pub cache: CacheConfig,
+    /// One policy per event, in the order of [`Event::ALL`]; see [`HostConfig::policy`].
+    pub policies: [EventPolicy; Event::ALL.len()],
+    /// The engines that dock here.
+    pub engines: Vec<EngineConfig>,
+    /// What no engine may deny.
+    pub guard: GuardConfig,
+}
+
+/// The verdict cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CacheConfig {
+    /// Whether verdicts are cached at all.
+    pub enabled: bool,
+    /// Most files that are cached at a time; the descriptor limit may allow fewer.
+    pub max_files: u32,
+}
+
+/// How questions about one event are decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EventPolicy {
+    /// Longest wait of a question for which no engine reads content.
+    pub budget_ms: u32,
+    /// Longest wait of a question for which an engine reads content.
+    pub content_budget_ms: u32,
+    /// The answer when a required verdict did not come in time.
+    pub fallback: Fallback,
+    /// What becomes of a required verdict whose engine is in quarantine.
+    pub on_quarantine: OnQuarantine,
+    /// The mode for this event; the host's if absent.
+    pub mode: Option<Mode>,
+}
+
+/// What becomes of a required verdict whose engine is in quarantine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum OnQuarantine {
+    /// It stays required, so the fallback decides.
+    #[default]
+    Fallback,
+    /// The others decide without it.
+    Without,
+}
+
+/// One engine that docks here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineConfig {
+    /// Its manifest.
+    pub manifest: PathBuf,
+    /// Whether its Allow is needed.
+    pub required: bool,
+    /// Whether its denials are enforced.
+    pub mode: Mode,
+    /// Which files it may read the content of.
+    pub content: ContentGrant,
+    /// The folder with its rules or signatures, shown to it read-only.
+    pub content_dir: Option<PathBuf>,
+    /// The user that it runs as; chosen by the host if absent.
+    pub uid: Option<u32>,
+    /// Deadlines that it may miss within `miss_window_ms` before it is quarantined.
+    pub misses_max: u32,
+    /// The window in which misses are counted.
+    pub miss_window_ms: u32,
+    /// Restarts that it may use within `restart_window_ms` before it is quarantined.
+    pub restarts_max: u32,
+    /// The window in which restarts are counted.
+    pub restart_window_ms: u32,
+    /// Wait before its second restart (the first is at once); doubled for each that follows.
+    pub backoff_ms: u32,
+    /// Longest wait before a restart.
+    pub backoff_max_ms: u32,
+}
+
+/// Which files an engine may read the content of.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ContentGrant {
+    /// None.
+    #[default]
+    None,
+    /// Every file but key material.
+    All,
+    /// Those below these paths.
+    Paths(Vec<PathBuf>),
+}
+
+/// Changes to the list of files that no engine may deny.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct GuardConfig {
+    /// Paths that are guarded besides those that always are.
+    pub extra: Vec<PathBuf>,
+    /// Paths of the fixed list that engines may deny after all.
+    pub lifted: Vec<PathBuf>,
+}
+
+impl Default for HostConfig {
+    /// What an empty file says.
+    fn default() -> Self {
+        read_config(&Section::absent(&Report::new(Path::new(""), ""), &keys::CONFIG_TOP))
+    }
+}
+
+impl Default for EventPolicy {
+    /// What a file that does not name the event says.
+    fn default() -> Self {
+        read_policy(&Section::absent(&Report::new(Path::new(""), ""), &keys::CONFIG_POLICY))
+    }
+}
+
+impl HostConfig {
+    /// Reads the configuration `text`, which came from `file`.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, up to [`crate::settings::ERRORS_MAX`].
+    pub fn parse(text: &str, file: &Path) -> Result<Self, SettingsErrors> {
+        let document = file::document(text, file)?;
+        let report = Report::new(file, text);
+        let top = Section::top(&report, &document, &keys::CONFIG_TOP, keys::CONFIG);
+        let config = read_config(&top);
+        report.finish(Some(config))
+    }
+
+    /// Reads the configuration in `file`.
+    ///
+    /// # Errors
+    ///
+    /// As [`HostConfig::parse`], and if the file cannot be read, is too long or is not UTF-8.
+    pub fn read(file: &Path) -> Result<Self, SettingsErrors> {
+        Self::parse(&file::load(file)?, file)
+    }
+
+    /// Reads the manifests of the engines, in their order.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with any of them, and if two engines have the same name.
+    pub fn read_manifests(&self) -> Result<Vec<Manifest>, SettingsErrors> {
+        let mut read: Vec<(&Path, Manifest)> = Vec::with_capacity(self.engines.len());
+        let mut errors: Option<SettingsErrors> = None;
+        for EngineConfig { manifest: file, .. } in &self.engines {
+            let result = Manifest::read_placed(file).and_then(|(manifest, place)| {
+                match read.iter().find(|(_, known)| known.name == manifest.name) {
+                    Some((first, _)) => Err(same_name(&manifest, file, first, place)),
+                    None => Ok(manifest),
+                }
+            });
+            match (result, &mut errors) {
+                (Ok(manifest), _) => read.push((file, manifest)),
+                (Err(more), Some(errors)) => errors.join(more),
+                (Err(first), None) => errors = Some(first),
+            }
+        }
+        match errors {
+            Some(errors) => Err(errors),
+            None => Ok(read.into_iter().map(|(_, manifest)| manifest).collect()),
+        }
+    }
+
+    /// The policy for `event`.
+    pub fn policy(&self, event: Event) -> &EventPolicy {
+        &self.policies[event.index()]
+    }
+}
+
+fn read_config(top: &Section<'_>) -> HostConfig {
+    let host = top.section(&keys::HOST, &keys::CONFIG_HOST, keys::CONFIG);
+    let cache = top.section(&keys::CACHE, &keys::CONFIG_CACHE, keys::CONFIG);
+    let protect = top.section(&keys::PROTECT, &keys::CONFIG_PROTECT, keys::CONFIG);
+    let guard = top.section(&keys::GUARD, &keys::CONFIG_GUARD, keys::CONFIG);
+    HostConfig {
+        mode: top.choice(&keys::MODE),
+        // Both have defaults, so nothing stands for a path that was refused.
+        control_socket: host.path(&keys::CONTROL_SOCKET).unwrap_or_default(),
+        state_dir: host.path(&keys::STATE_DIR).unwrap_or_default(),
+        in_flight_max: host.number(&keys::IN_FLIGHT_MAX),
+        cache: CacheConfig {
+            enabled: cache.flag(&keys::ENABLED),
+            max_files: cache.number(&keys::MAX_FILES),
+        },
+        protect: protect.paths(&keys::TREES),
+        policies: read_policies(top),
+        engines: read_engines(top),
+        guard: GuardConfig { extra: guard.paths(&keys::EXTRA), lifted: guard.paths(&keys::LIFTED) },
+    }
+}
+
+fn read_policies(top: &Section<'_>) -> [EventPolicy; Event::ALL.len()] {
+    let mut policies = [EventPolicy::default(); Event::ALL.len()];
+    for (event, section) in top.events(&keys::POLICY, &keys::CONFIG_POLICY, keys::CONFIG) {
+        policies[event.index()] = read_policy(&section);
+    }
+    policies
+}
+
+fn read_policy(section: &Section<'_>) -> EventPolicy {
+    let budget_ms = section.number(&keys::BUDGET_MS);
+    let content_budget_ms = section.number(&keys::CONTENT_BUDGET_MS);
+    EventPolicy {
+        budget_ms,
+        // To read content takes no less time than to do without: a raised budget raises both.
+        content_budget_ms: match section.value(&keys::CONTENT_BUDGET_MS) {
+            Some(_) => content_budget_ms,
+            None => content_budget_ms.max(budget_ms),
+        },
+        fallback: section.choice(&keys::FALLBACK),
+        on_quarantine: section.choice(&keys::ON_QUARANTINE),
+        mode: section.chosen(&keys::POLICY_MODE),
+    }
+}
+
+fn read_engines(top: &Section<'_>) -> Vec<EngineConfig> {
+    let tables = top.sections(&keys::ENGINE, keys::ENGINES_MAX, &keys::CONFIG_ENGINE, keys::CONFIG);
+    let mut engines: Vec<(EngineConfig, &Section<'_>)> = Vec::with_capacity(tables.len());
+    for table in &tables {
+        let Some(engine) = read_engine(table) else { continue };
+        for (known, first) in &engines {
+            if known.manifest == engine.manifest {
+                let found = quoted(&engine.manifest.to_string_lossy());
+                table.duplicate(&keys::MANIFEST_FILE, found, first);
+            }
+            // Two engines of one user could signal each other.
+            if let (Some(uid), true) = (engine.uid, known.uid == engine.uid) {
+                table.duplicate(&keys::UID, uid.to_string(), first);
+            }
+        }
+        engines.push((engine, table));
+    }
+    engines.into_iter().map(|(engine, _)| engine).collect()
+}
+
+fn read_engine(table: &Section<'_>) -> Option<EngineConfig> {
+    let manifest = table.path(&keys::MANIFEST_FILE);
+    let engine = EngineConfig {
+        manifest: manifest.clone().unwrap_or_default(),
+        required: table.flag(&keys::REQUIRED),
+        mode: table.choice(&keys::MODE),
+        content: table.value(&keys::CONTENT).map(|value| read_grant(&value)).unwrap_or_default(),
+        content_dir: table.path(&keys::CONTENT_DIR),
+        uid: table.optional(&keys::UID).and_then(|uid| u32::try_from(uid).ok()),
+        misses_max: table.number(&keys::MISSES_MAX),
+        miss_window_ms: table.number(&keys::MISS_WINDOW_MS),
+        restarts_max: table.number(&keys::RESTARTS_MAX),
+        restart_window_ms: table.number(&keys::RESTART_WINDOW_MS),
+        backoff_ms: table.number(&keys::BACKOFF_MS),
+        backoff_max_ms: table.number(&keys::BACKOFF_MAX_MS),
+    };
+    if engine.backoff_max_ms < engine.backoff_ms {
+        let (most, first) = (engine.backoff_max_ms, engine.backoff_ms);
+        let what = format!("{most} ms is less than `backoff_ms`, {first} ms");
+        table.conflict(&keys::BACKOFF_MAX_MS, what);
+    }
+    // Without a manifest there is nothing to compare with other engines; it is reported.
+    manifest.map(|_| engine)
+}
+
+fn read_grant(value: &Value<'_>) -> ContentGrant {
+    match value.as_text() {
+        Some("none") => ContentGrant::None,
+        Some("all") => ContentGrant::All,
+        Some(text) => {
+            value.refuse(|| {
+                let allowed = "\"none\", \"all\" or a list of absolute paths".to_owned();
+                let meant = text.starts_with('/').then(|| format!("[{}]", quoted(text)));
+                let suggestion = meant.map(|list| value.assignment(&list));
+                (Problem::NotAllowed { found: quoted(text), allowed }, suggestion)
+            });
+            ContentGrant::None
+        }
+        None => {
+            if value.is_empty_list() {
+                let suggestion = Some(value.assignment("\"none\""));
+                value.refuse(|| (Problem::Empty, suggestion));
+            }
+            ContentGrant::Paths(value.paths(&keys::CONTENT))
+        }
+    }
+}
+
+fn same_name(manifest: &Manifest, file: &Path, first: &Path, place: Place) -> SettingsErrors {
+    SettingsErrors::one(SettingsError {
+        file: file.to_owned(),
+        place: Some(place),
+        key: "name".to_owned(),
+        problem: Problem::Duplicate { found: quoted(manifest.name.as_str()), first: shown(first) },
+        suggestion: Some("an engine's name is unique on a machine".to_owned()),
+    })
+}

@@ -1,0 +1,317 @@
+//! Every key of both files: its type, range and default. The one place where a limit stands.
+//!
+//! The reader takes a key from here, so a value cannot be read without its check, and a key that is
+//! not listed in its table is unknown. The reference pages are tested against these tables.
+
+use crate::settings::config::OnQuarantine;
+use crate::settings::kind::{
+    Choice, FilePath, Flag, Given, Group, Integer, List, Table, Text, Unit,
+};
+use crate::settings::manifest::Need;
+use crate::verdict::{Fallback, Mode, VerdictBasis};
+
+/// Longest path, in bytes (`PATH_MAX` less the closing NUL).
+const PATH_MAX: usize = 4095;
+/// Longest path of a local socket, in bytes (`sockaddr_un` less the closing NUL).
+const SOCKET_PATH_MAX: usize = 107;
+/// Most paths of one list.
+const PATHS_MAX: usize = 256;
+/// Longest argument of an engine, in bytes.
+pub(super) const ARGUMENT_MAX: usize = 4096;
+/// Longest vendor and version, in characters.
+pub(super) const LABEL_MAX: usize = 64;
+/// Largest version of the contract that a manifest may name.
+pub(super) const CONTRACT_MAX: u32 = 65_535;
+
+const LABEL_RULE: &str = "1 to 64 printable characters";
+
+// The manifest.
+pub(super) const NAME: Text = Text {
+    name: "name",
+    rule: "1 to 32 of a-z, 0-9 and '-', first a letter, last not '-'",
+    example: "\"hashlist\"",
+};
+pub(super) const VENDOR: Text =
+    Text { name: "vendor", rule: LABEL_RULE, example: "\"Example Security\"" };
+pub(super) const VERSION: Text = Text { name: "version", rule: LABEL_RULE, example: "\"1.0.0\"" };
+pub(super) const CONTRACT: Text = Text {
+    name: "contract",
+    rule: "a version, or the first and the last of a range, 1 to 65535",
+    example: "\"1\"",
+};
+pub(super) const VERDICT: Choice<VerdictBasis> = Choice {
+    name: "verdict",
+    words: &[("content", VerdictBasis::Content), ("subject", VerdictBasis::Subject)],
+    default: Given::Required,
+};
+pub(super) const ENTRY: Group =
+    Group { name: "entry", kind: "a table", allowed: "", default: "required", example: "[entry]" };
+pub(super) const EVENTS: Group = Group {
+    name: "events",
+    kind: "a table",
+    allowed: "one table per event, at least 1",
+    default: "required",
+    example: "[events.\"file.open\"]",
+};
+pub(super) const NEEDS: Group = group("needs", "[needs]");
+pub(super) const LIMITS: Group = group("limits", "[limits]");
+
+pub(super) const PROGRAM: FilePath =
+    FilePath { name: "program", relative: true, max: PATH_MAX, default: Given::Required };
+pub(super) const ARGUMENTS: List =
+    List { name: "arguments", of: "texts", max: 256, example: "[\"--quiet\"]" };
+
+const NEED_WORDS: &[(&str, Need)] =
+    &[("ask", Need::Ask), ("rule", Need::Rule), ("notify", Need::Notify)];
+pub(super) const EVENT_NEEDS: Choice<Need> =
+    Choice { name: "needs", words: NEED_WORDS, default: Given::Required };
+pub(super) const DEGRADE_TO: Choice<Need> =
+    Choice { name: "degrade_to", words: NEED_WORDS, default: Given::Nothing };
+
+/// A field of an event that a manifest may ask for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Field {
+    Path,
+    Credentials,
+    Attributes,
+}
+pub(super) const FIELD_WORDS: &[(&str, Field)] = &[
+    ("path", Field::Path),
+    ("credentials", Field::Credentials),
+    ("attributes", Field::Attributes),
+];
+pub(super) const FIELDS: List = List {
+    name: "fields",
+    of: "\"path\", \"credentials\", \"attributes\"",
+    max: FIELD_WORDS.len(),
+    example: "[\"path\"]",
+};
+pub(super) const NEEDS_CONTENT: Flag = Flag { name: "content", default: false };
+pub(super) const READ: List = paths("read", PATHS_MAX, "[\"/usr/share/zoneinfo\"]");
+
+pub(super) const MEMORY_BYTES: Integer = Integer {
+    name: "memory_bytes",
+    unit: Unit::Bytes,
+    min: 16 << 20,
+    max: 16 << 30,
+    default: Some(256 << 20),
+};
+pub(super) const THREADS: Integer = count("threads", 1, 256, 8);
+pub(super) const DESCRIPTORS: Integer = count("descriptors", 16, 4096, 256);
+pub(super) const START_MS: Integer = milliseconds("start_ms", 100, 60_000, 5000);
+pub(super) const HEARTBEAT_MS: Integer = milliseconds("heartbeat_ms", 100, 10_000, 1000);
+pub(super) const HANG_MS: Integer = milliseconds("hang_ms", 200, 60_000, 3000);
+
+pub(super) static MANIFEST_TOP: Table = Table {
+    path: "",
+    keys: &[&NAME, &VENDOR, &VERSION, &CONTRACT, &VERDICT, &ENTRY, &EVENTS, &NEEDS, &LIMITS],
+};
+pub(super) static MANIFEST_ENTRY: Table = Table { path: "entry", keys: &[&PROGRAM, &ARGUMENTS] };
+pub(super) static MANIFEST_EVENT: Table =
+    Table { path: "events.\"EVENT\"", keys: &[&EVENT_NEEDS, &DEGRADE_TO] };
+pub(super) static MANIFEST_NEEDS: Table =
+    Table { path: "needs", keys: &[&FIELDS, &NEEDS_CONTENT, &READ] };
+pub(super) static MANIFEST_LIMITS: Table = Table {
+    path: "limits",
+    keys: &[&MEMORY_BYTES, &THREADS, &DESCRIPTORS, &START_MS, &HEARTBEAT_MS, &HANG_MS],
+};
+
+/// The tables of a manifest.
+pub(super) static MANIFEST: &[&Table] =
+    &[&MANIFEST_TOP, &MANIFEST_ENTRY, &MANIFEST_EVENT, &MANIFEST_NEEDS, &MANIFEST_LIMITS];
+
+// The host's configuration.
+const MODE_WORDS: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("monitor", Mode::Monitor)];
+pub(super) const MODE: Choice<Mode> =
+    Choice { name: "mode", words: MODE_WORDS, default: Given::Default("enforce") };
+pub(super) const HOST: Group = group("host", "[host]");
+pub(super) const CACHE: Group = group("cache", "[cache]");
+pub(super) const PROTECT: Group = group("protect", "[protect]");
+pub(super) const POLICY: Group = Group {
+    name: "policy",
+    kind: "a table",
+    allowed: "one table per event",
+    default: "every event's defaults",
+    example: "[policy.\"file.open\"]",
+};
+pub(super) const ENGINES_MAX: usize = 32;
+pub(super) const ENGINE: Group = Group {
+    name: "engine",
+    kind: "a list of tables",
+    allowed: "at most 32",
+    default: "none",
+    example: "[[engine]]",
+};
+pub(super) const GUARD: Group = group("guard", "[guard]");
+
+pub(super) const CONTROL_SOCKET: FilePath = FilePath {
+    name: "control_socket",
+    relative: false,
+    max: SOCKET_PATH_MAX,
+    default: Given::Default(crate::control::SOCKET),
+};
+pub(super) const STATE_DIR: FilePath = FilePath {
+    name: "state_dir",
+    relative: false,
+    max: PATH_MAX,
+    default: Given::Default("/var/lib/outrigger"),
+};
+pub(super) const IN_FLIGHT_MAX: Integer = count("in_flight_max", 16, 8192, 2048);
+
+pub(super) const ENABLED: Flag = Flag { name: "enabled", default: false };
+pub(super) const MAX_FILES: Integer = count("max_files", 0, 1_000_000, 100_000);
+
+pub(super) const TREES: List = paths("trees", 64, "[\"/srv\"]");
+
+pub(super) const BUDGET_MS: Integer = milliseconds("budget_ms", 1, 10_000, 50);
+pub(super) const CONTENT_BUDGET_MS: Integer = milliseconds("content_budget_ms", 1, 10_000, 500);
+pub(super) const FALLBACK: Choice<Fallback> = Choice {
+    name: "fallback",
+    words: &[("open", Fallback::Open), ("closed", Fallback::Closed)],
+    default: Given::Default("open"),
+};
+pub(super) const ON_QUARANTINE: Choice<OnQuarantine> = Choice {
+    name: "on_quarantine",
+    words: &[("fallback", OnQuarantine::Fallback), ("without", OnQuarantine::Without)],
+    default: Given::Default("fallback"),
+};
+pub(super) const POLICY_MODE: Choice<Mode> =
+    Choice { name: "mode", words: MODE_WORDS, default: Given::Nothing };
+
+pub(super) const MANIFEST_FILE: FilePath =
+    FilePath { name: "manifest", relative: false, max: PATH_MAX, default: Given::Required };
+pub(super) const REQUIRED: Flag = Flag { name: "required", default: true };
+pub(super) const CONTENT: List = List {
+    name: "content",
+    of: "\"none\", \"all\" or absolute paths",
+    max: PATHS_MAX,
+    example: "\"all\"",
+};
+pub(super) const CONTENT_DIR: FilePath =
+    FilePath { name: "content_dir", relative: false, max: PATH_MAX, default: Given::Nothing };
+/// Root is refused, and so is the number that means "no user" to the kernel.
+pub(super) const UID: Integer =
+    Integer { name: "uid", unit: Unit::One, min: 1, max: 4_294_967_294, default: None };
+pub(super) const MISSES_MAX: Integer = count("misses_max", 1, 1_000_000, 64);
+pub(super) const MISS_WINDOW_MS: Integer = milliseconds("miss_window_ms", 100, 3_600_000, 10_000);
+pub(super) const RESTARTS_MAX: Integer = count("restarts_max", 0, 1000, 5);
+pub(super) const RESTART_WINDOW_MS: Integer =
+    milliseconds("restart_window_ms", 1000, 86_400_000, 60_000);
+pub(super) const BACKOFF_MS: Integer = milliseconds("backoff_ms", 1, 60_000, 10);
+pub(super) const BACKOFF_MAX_MS: Integer = milliseconds("backoff_max_ms", 1, 3_600_000, 30_000);
+
+pub(super) const EXTRA: List = paths("extra", PATHS_MAX, "[\"/usr/sbin/sshd\"]");
+pub(super) const LIFTED: List = paths("lifted", PATHS_MAX, "[\"/usr/bin/dpkg\"]");
+
+pub(super) static CONFIG_TOP: Table =
+    Table { path: "", keys: &[&MODE, &HOST, &CACHE, &PROTECT, &POLICY, &ENGINE, &GUARD] };
+pub(super) static CONFIG_HOST: Table =
+    Table { path: "host", keys: &[&CONTROL_SOCKET, &STATE_DIR, &IN_FLIGHT_MAX] };
+pub(super) static CONFIG_CACHE: Table = Table { path: "cache", keys: &[&ENABLED, &MAX_FILES] };
+pub(super) static CONFIG_PROTECT: Table = Table { path: "protect", keys: &[&TREES] };
+pub(super) static CONFIG_POLICY: Table = Table {
+    path: "policy.\"EVENT\"",
+    keys: &[&BUDGET_MS, &CONTENT_BUDGET_MS, &FALLBACK, &ON_QUARANTINE, &POLICY_MODE],
+};
+pub(super) static CONFIG_ENGINE: Table = Table {
+    path: "[engine]",
+    keys: &[
+        &MANIFEST_FILE,
+        &REQUIRED,
+        &MODE,
+        &CONTENT,
+        &CONTENT_DIR,
+        &UID,
+        &MISSES_MAX,
+        &MISS_WINDOW_MS,
+        &RESTARTS_MAX,
+        &RESTART_WINDOW_MS,
+        &BACKOFF_MS,
+        &BACKOFF_MAX_MS,
+    ],
+};
+pub(super) static CONFIG_GUARD: Table = Table { path: "guard", keys: &[&EXTRA, &LIFTED] };
+
+/// The tables of a configuration.
+pub(super) static CONFIG: &[&Table] = &[
+    &CONFIG_TOP,
+    &CONFIG_HOST,
+    &CONFIG_CACHE,
+    &CONFIG_PROTECT,
+    &CONFIG_POLICY,
+    &CONFIG_ENGINE,
+    &CONFIG_GUARD,
+];
+
+const fn count(name: &'static str, min: u64, max: u64, default: u64) -> Integer {
+    Integer { name, unit: Unit::One, min, max, default: Some(default) }
+}
+
+const fn milliseconds(name: &'static str, min: u64, max: u64, default: u64) -> Integer {
+    Integer { name, unit: Unit::Milliseconds, min, max, default: Some(default) }
+}
+
+const fn paths(name: &'static str, max: usize, example: &'static str) -> List {
+    List { name, of: "absolute paths", max, example }
+}
+
+const fn group(name: &'static str, example: &'static str) -> Group {
+    Group { name, kind: "a table", allowed: "", default: "its keys' defaults", example }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::settings::kind::Key;
+
+    fn row(key: &dyn Key) -> String {
+        let allowed = match key.allowed() {
+            all if all.is_empty() => key.kind().to_owned(),
+            some => format!("{}: {some}", key.kind()),
+        };
+        format!("| `{}` | {allowed} | {} |", key.name(), key.default())
+    }
+
+    /// Every key of `tables` must have its row under its table's heading in `page`.
+    fn assert_described(page: &str, tables: &[&Table]) {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/reference").join(page);
+        let text = std::fs::read_to_string(&page).expect("the reference page is there");
+        for table in tables {
+            let heading = match table.path {
+                "" => "## Top of the file".to_owned(),
+                path => format!("## `[{path}]`"),
+            };
+            let section = text
+                .split("\n## ")
+                .find(|part| part.lines().next() == Some(heading.trim_start_matches("## ")));
+            let section = section.unwrap_or_else(|| panic!("{}: no {heading}", page.display()));
+            for key in table.keys {
+                let row = row(*key);
+                assert!(section.contains(&row), "{}: {heading}: no {row}", page.display());
+            }
+            let rows = section.lines().filter(|line| line.starts_with("| `")).count();
+            assert_eq!(rows, table.keys.len(), "{}: {heading}: rows", page.display());
+        }
+    }
+
+    #[test]
+    fn the_manifest_page_tells_every_key_with_its_range_and_default() {
+        assert_described("manifest.md", MANIFEST);
+    }
+
+    #[test]
+    fn the_configuration_page_tells_every_key_with_its_range_and_default() {
+        assert_described("configuration.md", CONFIG);
+    }
+
+    #[test]
+    fn every_default_is_within_its_range() {
+        for key in [&MEMORY_BYTES, &THREADS, &BUDGET_MS, &MAX_FILES, &RESTARTS_MAX, &UID] {
+            if let Some(default) = key.default {
+                assert!((key.min..=key.max).contains(&default), "{}", Key::name(key));
+            }
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! Configurations: each key, and the words for each error.
+
+use std::path::{Path, PathBuf};
+
+use outrigger_api::Event;
+use outrigger_api::settings::{
+    CacheConfig, ContentGrant, ERRORS_MAX, EngineConfig, EventPolicy, GuardConfig, HostConfig,
+    OnQuarantine,
+};
+use outrigger_api::verdict::{Fallback, Mode};
+
+use crate::{FULL_CONFIG, config_errors, with};
+
+#[test]
+fn every_key_of_a_configuration_is_taken() {
+    let config = HostConfig::parse(FULL_CONFIG, Path::new("c.toml"));
+
+    let first = EngineConfig {
+        manifest: PathBuf::from("/opt/a/manifest.toml"),
+        required: false,
+        mode: Mode::Monitor,
+        content: ContentGrant::Paths(vec![PathBuf::from("/home")]),
+        content_dir: Some(PathBuf::from("/srv/rules")),
+        uid: Some(61_001),
+        misses_max: 8,
+        miss_window_ms: 1000,
+        restarts_max: 0,
+        restart_window_ms: 5000,
+        backoff_ms: 50,
+        backoff_max_ms: 1000,
+    };
+    let second = EngineConfig {
+        manifest: PathBuf::from("/opt/b/manifest.toml"),
+        required: true,
+        mode: Mode::Enforce,
+        content: ContentGrant::All,
+        content_dir: None,
+        uid: None,
+        misses_max: 64,
+        miss_window_ms: 10_000,
+        restarts_max: 5,
+        restart_window_ms: 60_000,
+        backoff_ms: 10,
+        backoff_max_ms: 30_000,
+    };
+    let open = EventPolicy {
+        budget_ms: 20,
+        content_budget_ms: 200,
+        fallback: Fallback::Closed,
+        on_quarantine: OnQuarantine::Without,
+        mode: Some(Mode::Monitor),
+    };
+    let expected = HostConfig {
+        mode: Mode::Monitor,
+        control_socket: PathBuf::from("/run/o/c.sock"),
+        state_dir: PathBuf::from("/srv/state"),
+        protect: vec![PathBuf::from("/home"), PathBuf::from("/srv/data")],
+        in_flight_max: 512,
+        cache: CacheConfig { enabled: false, max_files: 0 },
+        policies: [EventPolicy::default(), open],
+        engines: vec![first, second],
+        guard: GuardConfig {
+            extra: vec![PathBuf::from("/usr/sbin/sshd")],
+            lifted: vec![PathBuf::from("/usr/bin/dpkg")],
+        },
+    };
+    assert_eq!(config, Ok(expected));
+}
+
+#[test]
+fn an_empty_configuration_has_every_default() {
+    let config = HostConfig::parse("", Path::new("c.toml")).expect("nothing is wrong");
+
+    assert_eq!(config, HostConfig::default());
+    assert_eq!(config.mode, Mode::Enforce);
+    assert_eq!(config.control_socket, Path::new("/run/outrigger/control.sock"));
+    assert_eq!(config.state_dir, Path::new("/var/lib/outrigger"));
+    assert_eq!(config.in_flight_max, 2048);
+    assert_eq!(config.cache, CacheConfig { enabled: false, max_files: 100_000 });
+    assert_eq!(config.policies.len(), Event::ALL.len());
+    for &event in Event::ALL {
+        let policy = EventPolicy {
+            budget_ms: 50,
+            content_budget_ms: 500,
+            fallback: Fallback::Open,
+            on_quarantine: OnQuarantine::Fallback,
+            mode: None,
+        };
+        assert_eq!(*config.policy(event), policy);
+    }
+    assert!(config.protect.is_empty() && config.engines.is_empty());
+    assert_eq!(config.guard, GuardConfig::default());
+}
+
+#[test]
+fn a_raised_budget_raises_that_for_content() {
+    let text = "policy.\"file.open\".budget_ms = 2000";
+
+    let config = HostConfig::parse(text, Path::new("c.toml")).expect("nothing is wrong");
+
+    assert_eq!(config.policy(Event::FileOpen).content_budget_ms, 2000);
+}
+
+#[test]
+fn engines_may_stand_in_one_list() {
+    let text = "engine = [{ manifest = \"/a\" }, { manifest = \"/b\", required = false }]";
+
+    let config = HostConfig::parse(text, Path::new("c.toml")).expect("nothing is wrong");
+
+    assert_eq!(config.engines.len(), 2);
+}
+
+#[test]
+fn an_error_shows_its_place() {
+    assert_eq!(
+        config_errors("[policy.\"file.open\"]\n\tbugdet_ms = 0\n"),
+        "c.toml:2:2: policy.\"file.open\".bugdet_ms: unknown key; did you mean `budget_ms`?\n  \
+         2 |  bugdet_ms = 0\n    |  ^"
+    );
+}
+
+#[test]
+fn every_error_is_told_in_the_order_of_the_file() {
+    let said = config_errors("[guard]\nextra = 1\n[cache]\nenabled = 1\n[host]\nx = 1\n");
+
+    let keys: Vec<&str> =
+        said.lines().filter(|line| line.starts_with("c.toml")).map(|line| &line[..10]).collect();
+    assert_eq!(keys, ["c.toml:2:9", "c.toml:4:1", "c.toml:6:1"], "{said}");
+}
+
+#[test]
+fn errors_beyond_the_limit_are_counted() {
+    let text: String = (0..ERRORS_MAX + 7).map(|at| format!("k{at} = 1\n")).collect();
+
+    let errors = HostConfig::parse(&text, Path::new("c.toml")).expect_err("all keys are unknown");
+
+    assert_eq!((errors.errors().len(), errors.more()), (ERRORS_MAX, 7));
+    assert!(errors.to_string().ends_with("\nc.toml: and 7 more"), "{errors}");
+}
+
+/// Checks that `FULL_CONFIG` with `from` replaced by `to` is refused with just this error.
+fn refused(from: &str, to: &str, expected: &str) {
+    let said = config_errors(&with(FULL_CONFIG, from, to));
+    let message = said.split_once(": ").map_or("", |(_, message)| message);
+    assert_eq!(message.lines().next(), Some(expected), "all of it:\n{said}");
+    assert_eq!(said.lines().count(), 3, "more than one error:\n{said}");
+}
+
+#[test]
+fn an_unknown_key_is_told_what_was_probably_meant() {
+    refused(
+        "in_flight_max",
+        "in-flight-max",
+        "host.in-flight-max: unknown key; did you mean `in_flight_max`?",
+    );
+    refused(
+        "budget_ms = 20\n",
+        "max_files = 20\n",
+        "policy.\"file.open\".max_files: unknown key; it belongs in [cache]",
+    );
+    refused(
+        "enabled = false",
+        "policy = 1",
+        "cache.policy: unknown key; it belongs at the top of the file, before the first table",
+    );
+    refused("lifted", "\"qu ux\"", "guard.\"qu ux\": unknown key; the keys here are extra, lifted");
+}
+
+#[test]
+fn an_unknown_event_is_refused() {
+    refused(
+        "\"file.open\"",
+        "\"file.opened\"",
+        "policy.\"file.opened\": unknown event; did you mean `file.open`?",
+    );
+    refused(
+        "\"file.open\"",
+        "\"printer.jam\"",
+        "policy.\"printer.jam\": unknown event; the events are process.exec, file.open",
+    );
+}
+
+#[test]
+fn a_number_out_of_range_is_told_the_range() {
+    refused(
+        "budget_ms = 20\n",
+        "budget_ms = 0\n",
+        "policy.\"file.open\".budget_ms: 0 is out of range: 1 to 10000 ms, default 50 ms; the \
+         nearest is `budget_ms = 1`",
+    );
+    refused(
+        "max_files = 0",
+        "max_files = 1_000_001",
+        "cache.max_files: 1000001 is out of range: 0 to 1000000, default 100000; the nearest is \
+         `max_files = 1000000`",
+    );
+    refused(
+        "max_files = 0",
+        "max_files = -9223372036854775808",
+        "cache.max_files: -9223372036854775808 is out of range: 0 to 1000000, default 100000; the \
+         nearest is `max_files = 0`",
+    );
+    refused(
+        "uid = 61001",
+        "uid = 0",
+        "engine[0].uid: 0 is out of range: 1 to 4294967294, default none; the nearest is `uid = 1`",
+    );
+}
+
+#[test]
+fn a_value_of_another_type_is_told_how_to_write_it() {
+    refused(
+        "in_flight_max = 512",
+        "in_flight_max = \"512\"",
+        "host.in_flight_max: found the text \"512\", expected an integer; write `in_flight_max = \
+         512`",
+    );
+    refused(
+        "budget_ms = 20\n",
+        "budget_ms = \"20ms\"\n",
+        "policy.\"file.open\".budget_ms: found the text \"20ms\", expected an integer; write \
+         `budget_ms = 20`",
+    );
+    refused(
+        "in_flight_max = 512",
+        "in_flight_max = 0.5",
+        "host.in_flight_max: found the number 0.5, expected an integer; write `in_flight_max = \
+         2048`",
+    );
+    refused(
+        "enabled = false",
+        "enabled = \"false\"",
+        "cache.enabled: found the text \"false\", expected true or false; write `enabled = false`",
+    );
+    refused(
+        "[\"/usr/sbin/sshd\"]",
+        "\"/usr/sbin/sshd\"",
+        "guard.extra: found the text \"/usr/sbin/sshd\", expected a list; write `extra = \
+         [\"/usr/sbin/sshd\"]`",
+    );
+    refused(
+        "\"/srv/state\"",
+        "1979-05-27",
+        "host.state_dir: found a date, expected a path; write `state_dir = \"/var/lib/outrigger\"`",
+    );
+    refused(
+        "fallback = \"closed\"",
+        "fallback = true",
+        "policy.\"file.open\".fallback: found true, expected \"open\" or \"closed\"; write \
+         `fallback = \"open\"`",
+    );
+}
+
+#[test]
+fn a_table_where_a_value_belongs_and_the_reverse_are_refused() {
+    assert_eq!(
+        config_errors("cache = 5"),
+        "c.toml:1:9: cache: found the integer 5, expected a table; write `[cache]` and its keys \
+         below\n  1 | cache = 5\n    |         ^"
+    );
+    assert_eq!(
+        config_errors("[engine]\nmanifest = \"/a\""),
+        "c.toml:1:2: engine: found a table, expected a list of tables; write `[[engine]]`, once \
+         for each\n  1 | [engine]\n    |  ^"
+    );
+    assert_eq!(
+        config_errors("engine = [5]"),
+        "c.toml:1:11: engine[0]: found the integer 5, expected a table\n  1 | engine = [5]\n    \
+         |           ^"
+    );
+}
+
+#[test]
+fn a_word_that_has_no_meaning_is_told_those_that_have() {
+    refused(
+        "fallback = \"closed\"",
+        "fallback = \"shut\"",
+        "policy.\"file.open\".fallback: \"shut\" is not allowed: \"open\" or \"closed\"",
+    );
+    refused(
+        "content = \"all\"",
+        "content = \"/home\"",
+        "engine[1].content: \"/home\" is not allowed: \"none\", \"all\" or a list of absolute \
+         paths; write `content = [\"/home\"]`",
+    );
+    refused(
+        "content = \"all\"",
+        "content = []",
+        "engine[1].content: is empty; write `content = \"none\"`",
+    );
+}
+
+#[test]
+fn paths_that_mean_nothing_certain_are_refused() {
+    refused(
+        "\"/srv/state\"",
+        "\"state\"",
+        "host.state_dir: \"state\" is not an absolute path; write it from the root, beginning with \
+         `/`",
+    );
+    refused(
+        "\"/srv/state\"",
+        "\"/srv/../etc\"",
+        "host.state_dir: \"/srv/../etc\" leads upwards: a path here has no `..`",
+    );
+    refused(
+        "\"/srv/state\"",
+        "\"/a\\u0000\"",
+        "host.state_dir: \"/a\\0\" has a zero byte, which no path has",
+    );
+    let long = format!("/{}", "s".repeat(107));
+    refused(
+        "\"/run/o/c.sock\"",
+        &format!("\"{long}\""),
+        &format!("host.control_socket: \"{}…\" has 108 bytes, over the limit of 107", &long[..64]),
+    );
+}
+
+#[test]
+fn what_must_be_unique_is_refused_the_second_time() {
+    refused(
+        "\"/srv/./data/\"",
+        "\"/home/\"",
+        "protect.trees[1]: \"/home\" is there twice: protect.trees[0] has it already",
+    );
+    refused(
+        "\"/opt/b/manifest.toml\"",
+        "\"/opt/a//manifest.toml\"",
+        "engine[1].manifest: \"/opt/a/manifest.toml\" is there twice: engine[0].manifest has it \
+         already",
+    );
+    refused(
+        "content = \"all\"",
+        "uid = 61001",
+        "engine[1].uid: 61001 is there twice: engine[0].uid has it already",
+    );
+}
+
+#[test]
+fn an_engine_without_a_manifest_is_refused_where_it_stands() {
+    refused(
+        "manifest = \"/opt/b/manifest.toml\"",
+        "",
+        "engine[1].manifest: missing; write `manifest = \"/opt/engine\"`",
+    );
+}
+
+#[test]
+fn the_longest_backoff_is_not_less_than_the_first() {
+    refused(
+        "backoff_max_ms = 1000",
+        "backoff_max_ms = 49",
+        "engine[0].backoff_max_ms: 49 ms is less than `backoff_ms`, 50 ms",
+    );
+}
+
+#[test]
+fn lists_end_at_their_limit() {
+    let trees: Vec<String> = (0..65).map(|at| format!("\"/t{at}\"")).collect();
+    refused(
+        "[\"/home\", \"/srv/./data/\"]",
+        &format!("[{}]", trees.join(", ")),
+        "protect.trees: 65 are too many: the limit is 64",
+    );
+    let paths: Vec<String> = (0..257).map(|at| format!("\"/t{at}\"")).collect();
+    refused(
+        "content = \"all\"",
+        &format!("content = [{}]", paths.join(", ")),
+        "engine[1].content: 257 are too many: the limit is 256",
+    );
+    let engines: String = (0..33).map(|at| format!("[[engine]]\nmanifest = \"/{at}\"\n")).collect();
+    let said = config_errors(&engines);
+    assert!(said.starts_with("c.toml:1:3: engine: 33 are too many: the limit is 32\n"), "{said}");
+}

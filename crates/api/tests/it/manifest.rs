@@ -1,0 +1,277 @@
+//! Manifests: each key, and the words for each error.
+
+use std::path::{Path, PathBuf};
+
+use outrigger_api::Event;
+use outrigger_api::settings::{Fields, Limits, Manifest, Need, Subscription};
+use outrigger_api::verdict::VerdictBasis;
+
+use crate::{FULL_MANIFEST, manifest_errors, with};
+
+/// What must be in every manifest.
+const LEAST: &str = r#"name = "a"
+vendor = "V"
+version = "1"
+contract = "1"
+verdict = "content"
+entry.program = "a"
+events."file.open".needs = "ask"
+"#;
+
+#[test]
+fn every_key_of_a_manifest_is_taken() {
+    let manifest = Manifest::parse(FULL_MANIFEST, Path::new("/opt/scan/manifest.toml"));
+
+    let expected = Manifest {
+        name: "scan-1".parse().expect("a name"),
+        vendor: "Example Security".to_owned(),
+        version: "2.1.0".to_owned(),
+        contract: 1..=2,
+        verdict: VerdictBasis::Subject,
+        events: vec![
+            Subscription { event: Event::ProcessExec, needs: Need::Rule, degrade_to: None },
+            Subscription {
+                event: Event::FileOpen,
+                needs: Need::Ask,
+                degrade_to: Some(Need::Notify),
+            },
+        ],
+        fields: Fields { path: true, credentials: true, attributes: true },
+        content: true,
+        read: vec![PathBuf::from("/usr/share/zoneinfo"), PathBuf::from("/etc/ssl/certs")],
+        program: PathBuf::from("/opt/scan/bin/scan"),
+        arguments: vec!["--quiet".to_owned(), String::new()],
+        limits: Limits {
+            memory_bytes: 1 << 30,
+            threads: 16,
+            descriptors: 512,
+            start_ms: 10_000,
+            heartbeat_ms: 500,
+            hang_ms: 2000,
+        },
+        folder: PathBuf::from("/opt/scan"),
+    };
+    assert_eq!(manifest, Ok(expected));
+}
+
+#[test]
+fn what_a_manifest_does_not_say_has_its_default() {
+    let manifest = Manifest::parse(LEAST, Path::new("m.toml")).expect("nothing is wrong");
+
+    assert_eq!(manifest.fields, Fields::default());
+    assert!(!manifest.content && manifest.read.is_empty() && manifest.arguments.is_empty());
+    let Limits { memory_bytes, threads, descriptors, start_ms, heartbeat_ms, hang_ms } =
+        manifest.limits;
+    assert_eq!((memory_bytes, threads, descriptors), (256 << 20, 8, 256));
+    assert_eq!((start_ms, heartbeat_ms, hang_ms), (5000, 1000, 3000));
+}
+
+#[test]
+fn an_absolute_program_stays_where_it_is() {
+    let text = with(LEAST, "entry.program = \"a\"", "entry.program = \"/usr/bin/scan\"");
+
+    let manifest = Manifest::parse(&text, Path::new("/opt/m.toml")).expect("nothing is wrong");
+
+    assert_eq!(manifest.program, PathBuf::from("/usr/bin/scan"));
+}
+
+#[test]
+fn memory_may_be_a_number_of_bytes() {
+    let text = format!("{LEAST}limits.memory_bytes = 16_777_216\n");
+
+    let manifest = Manifest::parse(&text, Path::new("m.toml")).expect("nothing is wrong");
+
+    assert_eq!(manifest.limits.memory_bytes, 16 << 20);
+}
+
+#[test]
+fn an_empty_manifest_is_told_everything_that_it_lacks() {
+    let said = manifest_errors("");
+
+    for line in [
+        "m.toml:1:1: name: missing; write `name = \"hashlist\"`",
+        "m.toml:1:1: vendor: missing; write `vendor = \"Example Security\"`",
+        "m.toml:1:1: version: missing; write `version = \"1.0.0\"`",
+        "m.toml:1:1: contract: missing; write `contract = \"1\"`",
+        "m.toml:1:1: verdict: missing; write `verdict = \"content\"`",
+        "m.toml:1:1: entry.program: missing; write `program = \"bin/engine\"`",
+        "m.toml:1:1: events: missing; write `[events.\"file.open\"]`",
+    ] {
+        assert!(said.lines().any(|found| found == line), "no {line:?} in:\n{said}");
+    }
+}
+
+/// Checks that `FULL_MANIFEST` with `from` replaced by `to` is refused with just this error.
+fn refused(from: &str, to: &str, expected: &str) {
+    let said = manifest_errors(&with(FULL_MANIFEST, from, to));
+    let message = said.split_once(": ").map_or("", |(_, message)| message);
+    assert_eq!(message.lines().next(), Some(expected), "all of it:\n{said}");
+    assert_eq!(said.lines().count(), 3, "more than one error:\n{said}");
+}
+
+#[test]
+fn a_name_outside_its_alphabet_is_refused() {
+    refused(
+        "\"scan-1\"",
+        "\"Scan\"",
+        "name: \"Scan\" is not allowed: 1 to 32 of a-z, 0-9 and '-', first a letter, last not '-'; \
+         write `name = \"hashlist\"`",
+    );
+}
+
+#[test]
+fn a_vendor_that_would_move_the_cursor_is_refused() {
+    refused(
+        "\"Example Security\"",
+        "\"Example\\u001b[2J\"",
+        "vendor: \"Example\\u{1b}[2J\" is not allowed: 1 to 64 printable characters; \
+         write `vendor = \"Example Security\"`",
+    );
+}
+
+#[test]
+fn a_contract_written_as_a_number_is_told_how_to_write_it() {
+    refused(
+        "\"1-2\"",
+        "2",
+        "contract: found the integer 2, expected a text; write `contract = \"2\"`",
+    );
+}
+
+#[test]
+fn a_contract_range_that_ends_before_it_begins_is_refused() {
+    for bad in ["2-1", "0", "1-", "-1", "1-2-3", "+1", "65536", "99999999999999999999", ""] {
+        refused(
+            "\"1-2\"",
+            &format!("\"{bad}\""),
+            &format!(
+                "contract: \"{bad}\" is not allowed: a version, or the first and the last of a \
+                 range, 1 to 65535; write `contract = \"1\"`"
+            ),
+        );
+    }
+}
+
+#[test]
+fn a_verdict_that_nobody_knows_is_refused() {
+    refused(
+        "\"subject\"",
+        "\"subjects\"",
+        "verdict: \"subjects\" is not allowed: \"content\" or \"subject\"; did you mean \
+         \"subject\"?",
+    );
+}
+
+#[test]
+fn a_program_that_leads_out_of_the_folder_is_refused() {
+    refused(
+        "\"bin/scan\"",
+        "\"../scan\"",
+        "entry.program: \"../scan\" leads upwards: a path here has no `..`",
+    );
+    refused("\"bin/scan\"", "\"\"", "entry.program: is empty; write `program = \"bin/engine\"`");
+    refused("\"bin/scan\"", "\".\"", "entry.program: \".\" names no file");
+}
+
+#[test]
+fn an_event_that_the_catalogue_lacks_is_refused() {
+    refused(
+        "\"process.exec\"",
+        "\"process.exce\"",
+        "events.\"process.exce\": unknown event; did you mean `process.exec`?",
+    );
+    refused(
+        "[events.\"process.exec\"]",
+        "[events.process.exec]",
+        "events.process: unknown event; an event is quoted: write `[events.\"process.exec\"]`",
+    );
+}
+
+#[test]
+fn a_subscription_to_nothing_is_refused() {
+    let text = with(LEAST, "events.\"file.open\".needs = \"ask\"\n", "[events]\n");
+
+    assert_eq!(
+        manifest_errors(&text),
+        "m.toml:7:2: events: is empty; write `[events.\"file.open\"]` and `needs = \"ask\"`\n  \
+         7 | [events]\n    |  ^"
+    );
+}
+
+#[test]
+fn an_event_without_a_need_is_refused_where_it_stands() {
+    refused(
+        "needs = \"rule\"",
+        "",
+        "events.\"process.exec\".needs: missing; write `needs = \"ask\"`",
+    );
+}
+
+#[test]
+fn a_need_degrades_only_to_a_weaker_one() {
+    refused(
+        "degrade_to = \"notify\"",
+        "degrade_to = \"ask\"",
+        "events.\"file.open\".degrade_to: must be weaker than `needs`: \"ask\", then \"rule\", \
+         then \"notify\"",
+    );
+}
+
+#[test]
+fn a_field_that_no_event_has_is_refused() {
+    refused(
+        "\"credentials\", ",
+        "\"credential\", ",
+        "needs.fields[1]: \"credential\" is not allowed: \"path\", \"credentials\" or \
+         \"attributes\"; did you mean \"credentials\"?",
+    );
+}
+
+#[test]
+fn a_relative_path_is_refused_where_an_absolute_one_belongs() {
+    refused(
+        "\"/usr/share/zoneinfo\"",
+        "\"usr/share\"",
+        "needs.read[0]: \"usr/share\" is not an absolute path; write it from the root, beginning \
+         with `/`",
+    );
+}
+
+#[test]
+fn memory_outside_its_range_is_refused_with_the_nearest_that_fits() {
+    refused(
+        "\"1GiB\"",
+        "\"17GiB\"",
+        "limits.memory_bytes: 18253611008 is out of range: 16MiB to 16GiB, default 256MiB; the \
+         nearest is `memory_bytes = \"16GiB\"`",
+    );
+    refused(
+        "\"1GiB\"",
+        "\"1 gig\"",
+        "limits.memory_bytes: found the text \"1 gig\", expected an integer or a text such as \
+         \"256MiB\"; write `memory_bytes = \"256MiB\"`",
+    );
+}
+
+#[test]
+fn an_engine_may_not_hang_before_its_heartbeat_is_due() {
+    refused(
+        "hang_ms = 2000",
+        "hang_ms = 500",
+        "limits.hang_ms: 500 ms must be more than `heartbeat_ms`, 500 ms",
+    );
+}
+
+#[test]
+fn an_argument_that_a_program_cannot_get_is_refused() {
+    refused(
+        "\"--quiet\"",
+        "\"a\\u0000b\"",
+        "entry.arguments[0]: \"a\\0b\" has a zero byte, which no argument has",
+    );
+    refused(
+        "\"--quiet\"",
+        "7",
+        "entry.arguments[0]: found the integer 7, expected a text; write \"--quiet\"",
+    );
+}

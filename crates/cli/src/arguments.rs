@@ -1,0 +1,148 @@
+//! The command line.
+
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+use outrigger_api::control::{EngineAction, SOCKET};
+use outrigger_api::key::EngineName;
+
+/// Exit status when the host answered and what was asked for is bad.
+pub(crate) const BAD: u8 = 1;
+/// Exit status for arguments that make no request; clap's own.
+pub(crate) const USAGE: u8 = 2;
+/// Exit status when no host answered.
+pub(crate) const UNREACHABLE: u8 = 3;
+
+const EXIT_CODES: &str = "\
+Exit status:
+  0  done, and what was asked for is good
+  1  the host answered: not healthy, coverage incomplete, case unknown, or refused
+  2  the arguments are wrong; nothing was asked
+  3  no host answered";
+
+/// Shows and steers the Outrigger host of this machine.
+#[derive(Debug, Parser)]
+#[command(name = "outrigger", version, after_help = EXIT_CODES, max_term_width = 100)]
+pub(crate) struct Arguments {
+    /// Print the host's answer as one line of JSON (one per decision for `watch`)
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// The host's control socket
+    #[arg(long, global = true, value_name = "PATH", env = "OUTRIGGER_SOCKET", default_value = SOCKET)]
+    pub(crate) socket: PathBuf,
+
+    /// How long to wait for the host; `upgrade` waits six times as long
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
+    pub(crate) timeout: Duration,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What is asked.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Say whether everything that should protect does, and why not
+    Status,
+    /// Show every engine: its state, votes, times, faults and sandbox
+    Engines,
+    /// Show every decision from now on, a line each, until interrupted
+    Watch {
+        /// Only what was denied, or would have been if denials were enforced
+        #[arg(long)]
+        denied: bool,
+    },
+    /// Show how one case was decided: its votes, their times, and what decided
+    Explain {
+        /// The case's number, as `watch` shows it
+        #[arg(value_name = "CASE")]
+        case: NonZeroU64,
+    },
+    /// Show what this kernel lets Outrigger see and stop, what passes unseen, and what to do; without
+    /// a host, root is told what a trial finds
+    Doctor,
+    /// Do something to one engine
+    Engine {
+        #[command(subcommand)]
+        action: EngineCommand,
+    },
+    /// Read the host's configuration again
+    Reload,
+    /// Drop every cached verdict, so that no file of a protected volume is held open
+    Flush,
+    /// Hand over to a new build of the host, without a gap
+    Upgrade {
+        /// The new binary; the running binary's own path if not given
+        #[arg(value_name = "BINARY")]
+        binary: Option<PathBuf>,
+    },
+}
+
+/// What is done to an engine.
+#[derive(Debug, Subcommand)]
+pub(crate) enum EngineCommand {
+    /// End it and start it again; its restart budget is not touched
+    Restart(Named),
+    /// Take it off the dock until it is released
+    Quarantine(Named),
+    /// Let it dock again, with a fresh restart budget
+    Release(Named),
+    /// Tell it to read its content again
+    Reload(Named),
+}
+
+/// Which engine.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Named {
+    /// The engine's name, as `outrigger engines` shows it
+    #[arg(value_name = "NAME")]
+    name: EngineName,
+}
+
+impl EngineCommand {
+    /// The engine meant and what is done to it.
+    pub(crate) fn parts(&self) -> (&EngineName, EngineAction) {
+        match self {
+            Self::Restart(engine) => (&engine.name, EngineAction::Restart),
+            Self::Quarantine(engine) => (&engine.name, EngineAction::Quarantine),
+            Self::Release(engine) => (&engine.name, EngineAction::Release),
+            Self::Reload(engine) => (&engine.name, EngineAction::Reload),
+        }
+    }
+}
+
+/// Seconds from `text`, fractions allowed, more than zero and at most an hour.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let limit = "a number of seconds, more than 0 and at most 3600";
+    let seconds: f64 = text.parse().map_err(|_| limit.to_owned())?;
+    if seconds > 0.0 && seconds <= 3600.0 {
+        Ok(Duration::from_secs_f64(seconds).max(Duration::from_millis(1)))
+    } else {
+        Err(limit.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_timeout_is_more_than_nothing_and_at_most_an_hour() {
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        assert_eq!(seconds("3600"), Ok(Duration::from_secs(3600)));
+        assert!(seconds("0").is_err());
+        assert!(seconds("3601").is_err());
+        assert!(seconds("NaN").is_err());
+        assert!(seconds("soon").is_err());
+    }
+}

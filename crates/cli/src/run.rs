@@ -1,0 +1,174 @@
+//! From the arguments to the request, and from the answer to what is printed and the exit status.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use outrigger_api::control::{Decision, Request, Response};
+use outrigger_api::{Answer, Coverage};
+
+use crate::arguments::{Arguments, Command, UNREACHABLE, USAGE};
+use crate::link::{Link, LinkError, Received};
+use crate::{show, text};
+
+/// How the host's answer is to be taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Done, healthy, whole.
+    Good,
+    /// The host answered, and the answer is no good one.
+    Bad,
+}
+
+impl Outcome {
+    fn good_if(good: bool) -> Self {
+        if good { Self::Good } else { Self::Bad }
+    }
+}
+
+/// What the arguments ask cannot be asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct UsageError(String);
+
+/// Asks what `arguments` say and prints the answer to `out`.
+///
+/// `doctor` needs no host to say what the kernel gives; that no host answered is an error all the same.
+///
+/// # Errors
+///
+/// A [`LinkError`] if no answer came, an [`std::io::Error`] if `out` takes no more.
+pub(crate) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome> {
+    let request = request(&arguments.command)?;
+    let link = Link::open(&arguments.socket, &request, limit(arguments));
+    if let (Command::Doctor, Err(LinkError::Unreachable { .. })) = (&arguments.command, &link) {
+        examine(arguments.json, out)?;
+    }
+    let mut link = link?;
+    match arguments.command {
+        Command::Watch { denied } => watch(&mut link, denied, arguments.json, out),
+        _ => answer(&link.receive()?, arguments.json, out),
+    }
+}
+
+/// The exit status for an `error` of [`run`].
+pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref() {
+        Some(LinkError::RequestTooLong { .. }) => USAGE,
+        _ if error.is::<UsageError>() => USAGE,
+        _ => UNREACHABLE,
+    }
+}
+
+fn request(command: &Command) -> Result<Request> {
+    Ok(match command {
+        Command::Status => Request::Status,
+        Command::Engines => Request::Engines,
+        Command::Watch { .. } => Request::Watch,
+        Command::Explain { case } => Request::Explain { case: case.get() },
+        Command::Doctor => Request::Doctor,
+        Command::Engine { action } => {
+            let (name, action) = action.parts();
+            Request::Engine { name: name.clone(), action }
+        }
+        Command::Reload => Request::Reload,
+        Command::Flush => Request::Flush,
+        Command::Upgrade { binary } => {
+            Request::Upgrade { binary: binary.as_deref().map(absolute).transpose()? }
+        }
+    })
+}
+
+/// `path` as the host can find it: absolute, and text.
+fn absolute(path: &Path) -> Result<String> {
+    let whole = std::path::absolute(path)
+        .with_context(|| UsageError(format!("{} names no file", path.display())))?;
+    whole.into_os_string().into_string().map_err(|path| {
+        UsageError(format!("{} is not UTF-8; give the binary another name", path.display())).into()
+    })
+}
+
+/// How long to wait: starting a new build takes longer than an answer.
+fn limit(arguments: &Arguments) -> Duration {
+    match arguments.command {
+        Command::Upgrade { .. } => arguments.timeout * 6,
+        _ => arguments.timeout,
+    }
+}
+
+fn answer(received: &Received, json: bool, out: &mut impl Write) -> Result<Outcome> {
+    let outcome = judge(&received.response);
+    if json {
+        writeln!(out, "{}", text::visible_json(&received.line))?;
+        return Ok(outcome);
+    }
+    let shown = match &received.response {
+        Response::Status(status) => show::status::whole(status),
+        Response::Engines { engines } => show::engines::whole(engines),
+        Response::Decision(decision) => show::decision::whole(decision),
+        Response::Doctor(coverage) => show::doctor::whole(coverage),
+        Response::Missed { count } => show::decision::missed(*count),
+        Response::Done { message } => text::visible_lines(message) + "\n",
+        Response::Error { message } => {
+            text::styled(text::WRONG, "refused: ") + &text::visible_lines(message) + "\n"
+        }
+    };
+    out.write_all(shown.as_bytes())?;
+    Ok(outcome)
+}
+
+fn judge(response: &Response) -> Outcome {
+    match response {
+        Response::Status(status) => Outcome::good_if(status.healthy && status.problems.is_empty()),
+        Response::Doctor(coverage) => {
+            Outcome::good_if(coverage.is_whole() && !coverage.volumes.is_empty())
+        }
+        Response::Engines { .. } | Response::Decision(_) | Response::Done { .. } => Outcome::Good,
+        Response::Missed { .. } | Response::Error { .. } => Outcome::Bad,
+    }
+}
+
+/// Without a host: prints what this kernel gives by a trial of our own. Only root can try.
+fn examine(json: bool, out: &mut impl Write) -> Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+    let events = outrigger_sensor::coverage::probe();
+    let coverage = Coverage { kernel, events, volumes: Vec::new() };
+    if json {
+        let line = serde_json::to_string(&Response::Doctor(coverage)).expect("plain data");
+        writeln!(out, "{}", text::visible_json(&line))?;
+    } else {
+        out.write_all(show::doctor::whole(&coverage).as_bytes())?;
+    }
+    Ok(())
+}
+
+/// Prints decisions as they come, until the host or the reader of `out` has enough.
+fn watch(link: &mut Link, denied: bool, json: bool, out: &mut impl Write) -> Result<Outcome> {
+    link.wait_for_ever();
+    loop {
+        let received = link.receive()?;
+        let shown = match &received.response {
+            Response::Decision(decision) if denied && !refused(decision) => continue,
+            Response::Decision(decision) => show::decision::line(decision),
+            // What is missing may have been a denial, so a filter does not hide it.
+            Response::Missed { count } => show::decision::missed(*count),
+            Response::Error { .. } => return answer(&received, json, out),
+            _ => bail!("the host answered `watch` with something else than decisions"),
+        };
+        if json {
+            writeln!(out, "{}", text::visible_json(&received.line))?;
+        } else {
+            out.write_all(shown.as_bytes())?;
+        }
+        out.flush()?;
+    }
+}
+
+/// Whether `decision` refused something, or would have.
+fn refused(decision: &Decision) -> bool {
+    decision.answer == Answer::Deny || decision.not_enforced
+}

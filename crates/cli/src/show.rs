@@ -1,0 +1,75 @@
+//! What the host said, as text for a person. Each function returns whole lines.
+
+pub(crate) mod decision;
+pub(crate) mod doctor;
+pub(crate) mod engines;
+pub(crate) mod status;
+
+use std::collections::BTreeMap;
+
+use anstyle::Style;
+use outrigger_api::control::EngineState;
+use outrigger_api::coverage::{Coverage, Level};
+
+use crate::table::{Table, cell};
+use crate::text::{self, FAINT, GOOD, STRONG, WARN, WRONG, styled, visible};
+
+/// A section's title, after an empty line.
+fn title(out: &mut String, name: &str) {
+    out.push('\n');
+    out.push_str(&styled(STRONG, name));
+    out.push('\n');
+}
+
+/// One point of a list.
+fn point(out: &mut String, style: Style, text: &str) {
+    let bullet = styled(style, "•");
+    out.push_str(&format!("  {bullet} {}\n", text::visible_lines(text).replace('\n', "\n    ")));
+}
+
+/// Counts by name, the largest first: `engine-slow 12, engine-crashed 1`.
+fn by_name(counts: &BTreeMap<String, u64>) -> String {
+    let mut counts: Vec<_> = counts.iter().filter(|(_, count)| **count > 0).collect();
+    counts.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+    let shown = |(name, count): (&String, &u64)| format!("{name} {}", text::number(*count));
+    visible(&counts.into_iter().map(shown).collect::<Vec<_>>().join(", ")).into_owned()
+}
+
+fn level(level: Level) -> (&'static str, Style) {
+    match level {
+        Level::Ask => ("ask", GOOD),
+        Level::Rule => ("rule", WARN),
+        Level::Notify => ("notify", WARN),
+        Level::Missing => ("missing", WRONG),
+    }
+}
+
+fn state(state: EngineState) -> (&'static str, Style) {
+    match state {
+        EngineState::Starting => ("starting", WARN),
+        EngineState::Docked => ("docked", GOOD),
+        EngineState::Restarting => ("restarting", WARN),
+        EngineState::Quarantined => ("quarantined", WRONG),
+        EngineState::Failed => ("failed", WRONG),
+    }
+}
+
+/// The volumes under protected trees, a line each; nothing if there is none.
+fn volumes(out: &mut String, coverage: &Coverage) {
+    if coverage.volumes.is_empty() {
+        return;
+    }
+    title(out, "Volumes");
+    let mut table = Table::new(&["COVERED", "CACHED", "TYPE", "DEVICE", "PATH", ""]);
+    for volume in &coverage.volumes {
+        table.row([
+            if volume.covered { cell("yes").style(GOOD) } else { cell("NO").style(WRONG) },
+            if volume.cached { cell("yes").style(GOOD) } else { cell("no").style(FAINT) },
+            cell(&volume.fs_type),
+            cell(&volume.device),
+            cell(&volume.path),
+            cell(volume.reason.as_deref().unwrap_or_default()).style(FAINT),
+        ]);
+    }
+    table.write(out);
+}

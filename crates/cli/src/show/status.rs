@@ -1,0 +1,157 @@
+//! `outrigger status`: the state of the whole on one screen.
+
+use outrigger_api::Mode;
+use outrigger_api::control::{Counters, Descriptors, EngineStatus, Status};
+
+use super::{by_name, level, point, state, title, volumes};
+use crate::table::{Table, cell, figure};
+use crate::text::{
+    FAINT, GOOD, STRONG, WARN, WRONG, counted, number, span, styled, uptime, visible,
+};
+
+/// The whole page.
+pub(crate) fn whole(status: &Status) -> String {
+    let mut out = headline(status);
+    for problem in &status.problems {
+        point(&mut out, WRONG, problem);
+    }
+    processes(&mut out, status);
+    coverage(&mut out, status);
+    volumes(&mut out, &status.coverage);
+    engines(&mut out, &status.engines);
+    counters(&mut out, &status.counters);
+    descriptors(&mut out, &status.descriptors);
+    out
+}
+
+fn headline(status: &Status) -> String {
+    let health = if status.healthy && status.problems.is_empty() {
+        styled(GOOD, "healthy")
+    } else {
+        styled(WRONG, "DEGRADED")
+    };
+    let mode = match status.mode {
+        Mode::Enforce => styled(STRONG, "enforcing"),
+        Mode::Monitor => styled(WARN, "monitoring only, nothing is denied"),
+    };
+    let version = visible(&status.version);
+    format!("{health}  outriggerd {version}, up {}, {mode}\n", uptime(status.uptime_s))
+}
+
+fn processes(out: &mut String, status: &Status) {
+    title(out, "Processes");
+    let mut table = Table::new(&["", "PID", ""]);
+    let starts = |starts: u64| cell(&counted(starts, "start")).style(FAINT);
+    let pid = |pid: u32| figure(&pid.to_string());
+    table.row([cell("keeper"), pid(status.pids.keeper), cell("")]);
+    table.row([cell("gate"), pid(status.pids.gate), starts(status.gate_starts)]);
+    table.row([cell("host"), pid(status.pids.host), starts(status.host_starts)]);
+    table.write(out);
+}
+
+fn coverage(out: &mut String, status: &Status) {
+    title(out, &format!("Coverage on Linux {}", visible(&status.coverage.kernel)));
+    let mut table = Table::new(&["EVENT", "LEVEL", "SENSOR", "GAPS", ""]);
+    for event in &status.coverage.events {
+        let (name, style) = level(event.level);
+        let gaps = event.gaps.iter().map(|gap| gap.name.as_str()).collect::<Vec<_>>().join(", ");
+        table.row([
+            cell(&event.event),
+            cell(name).style(style),
+            cell(&event.sensor),
+            cell(&gaps).style(FAINT),
+            cell(event.reason.as_deref().unwrap_or_default()).style(WARN),
+        ]);
+    }
+    table.write(out);
+}
+
+fn engines(out: &mut String, engines: &[EngineStatus]) {
+    title(out, "Engines");
+    if engines.is_empty() {
+        out.push_str("  none is configured: every question ends by rules and fallback\n");
+        return;
+    }
+    let mut table = Table::new(&[
+        "NAME",
+        "STATE",
+        "REQUIRED",
+        "ASKED",
+        "DENIED",
+        "MISSED",
+        "P50",
+        "P99",
+        "RESTARTS LEFT",
+        "CONTENT",
+    ]);
+    for engine in engines {
+        let (name, style) = state(engine.state);
+        let (left, all) = engine.restarts_left;
+        let latency = |pick: fn((u64, u64)) -> u64| {
+            figure(&engine.latency_ns.map_or_else(|| "–".into(), |pair| span(pick(pair))))
+        };
+        table.row([
+            cell(engine.name.as_str()),
+            cell(name).style(style),
+            cell(if engine.required { "yes" } else { "no" }),
+            figure(&number(engine.asked)),
+            figure(&number(engine.denies)),
+            figure(&number(engine.misses)),
+            latency(|(p50, _)| p50),
+            latency(|(_, p99)| p99),
+            figure(&format!("{left} of {all}")),
+            cell(engine.content.as_deref().unwrap_or("–")),
+        ]);
+    }
+    table.write(out);
+}
+
+fn counters(out: &mut String, counters: &Counters) {
+    title(out, "Since the keeper started");
+    let mut table = Table::new(&["", "", ""]);
+    let mut row = |name: &str, count: u64, detail: &str, style| {
+        let style = if count == 0 { FAINT } else { style };
+        table.row([
+            cell(name).style(style),
+            figure(&number(count)).style(style),
+            cell(detail).style(FAINT),
+        ]);
+    };
+    let sum = |counts: &std::collections::BTreeMap<String, u64>| {
+        counts.values().fold(0, |sum: u64, count| sum.saturating_add(*count))
+    };
+    let plain = crate::text::PLAIN;
+    row("asked", sum(&counters.asked), &by_name(&counters.asked), plain);
+    row("allowed", counters.allowed, "", plain);
+    row("denied", counters.denied, "", STRONG);
+    row("would deny", counters.would_deny, "not enforced in Monitor mode", WARN);
+    row("conflicts", counters.conflicts, "not enforced by a guard rail", WARN);
+    row("fallbacks", sum(&counters.fallbacks), &by_name(&counters.fallbacks), WARN);
+    row("faults", sum(&counters.faults), &by_name(&counters.faults), WARN);
+    let dropped = format!(
+        "{} dropped for a writer, {} to make room",
+        number(counters.lease_breaks),
+        number(counters.evicted)
+    );
+    row("cached", counters.cached, &dropped, plain);
+    table.write(out);
+}
+
+fn descriptors(out: &mut String, descriptors: &Descriptors) {
+    title(out, "Descriptors");
+    let mut table = Table::new(&["", "NOW", "MOST", ""]);
+    let mut row = |name, now: u32, most: Option<u32>, detail: &str| {
+        table.row([
+            cell(name),
+            figure(&number(now.into())),
+            figure(&most.map(|most| number(most.into())).unwrap_or_default()),
+            cell(detail).style(FAINT),
+        ]);
+    };
+    let (in_flight, leases) = (descriptors.in_flight_max, descriptors.leases_max);
+    row("in flight", descriptors.in_flight, Some(in_flight), "questions being decided");
+    row("leases", descriptors.leases, Some(leases), "files whose verdict is cached");
+    let aside = format!("kept aside, of {} in all", number(descriptors.limit.into()));
+    row("fixed", descriptors.fixed, None, &aside);
+    table.write(out);
+}

@@ -1,0 +1,7 @@
+//! Runs the real `outrigger` against a host played by the test.
+
+mod commands;
+mod host;
+mod pages;
+mod samples;
+mod trouble;

@@ -1,0 +1,167 @@
+//! What a person sees, to the letter. The pages stand in `tests/it/pages/`.
+
+use outrigger_api::control::{EngineState, Response};
+use outrigger_api::coverage::Level;
+
+use crate::host::{FakeHost, command, finish};
+use crate::samples;
+
+fn page(response: Response, arguments: &[&str]) -> String {
+    let ran = FakeHost::answering(&[response]).run(arguments);
+    assert_eq!(ran.err, "");
+    ran.out
+}
+
+#[test]
+fn status_of_a_healthy_host() {
+    let out = page(Response::Status(Box::new(samples::status())), &["status"]);
+
+    assert_eq!(out, include_str!("pages/healthy.txt"));
+}
+
+#[test]
+fn status_of_a_degraded_host_begins_with_every_problem() {
+    let mut status = samples::status();
+    status.healthy = false;
+    status.problems = vec![
+        "engine hashlist is in quarantine: 5 restarts in 60 s".into(),
+        "/srv/data (nfs4) is not covered: fanotify refuses it".into(),
+    ];
+    status.engines[0].state = EngineState::Quarantined;
+    status.engines[0].restarts_left = (0, 5);
+    status.engines[0].latency_ns = None;
+    status.engines[0].content = None;
+    let mut volume = status.coverage.volumes[0].clone();
+    volume.path = "/srv/data".into();
+    volume.fs_type = "nfs4".into();
+    volume.covered = false;
+    volume.cached = false;
+    volume.reason = Some("fanotify_mark: EXDEV".into());
+    status.coverage.volumes.push(volume);
+
+    let out = page(Response::Status(Box::new(status)), &["status"]);
+
+    assert_eq!(out, include_str!("pages/degraded.txt"));
+}
+
+#[test]
+fn engines_in_full() {
+    let whole = samples::engine();
+    let mut ill = samples::engine();
+    ill.name = samples::name("slowpoke");
+    ill.state = EngineState::Restarting;
+    ill.pid = None;
+    ill.required = false;
+    ill.content = None;
+    ill.sandbox_missing = vec!["cgroup memory limit".into(), "Landlock scopes".into()];
+    ill.restarts_left = (0, 5);
+    ill.refused_calls = 1;
+    ill.last_fault = Some("killed by signal 11\nwhile it held case 17".into());
+    ill.poisoned_objects = 1;
+    ill.latency_ns = None;
+
+    let out = page(Response::Engines { engines: vec![whole, ill] }, &["engines"]);
+
+    assert_eq!(out, include_str!("pages/engines.txt"));
+}
+
+#[test]
+fn a_decision_explained() {
+    let decision = Response::Decision(Box::new(samples::decision()));
+
+    assert_eq!(page(decision, &["explain", "17"]), include_str!("pages/explain.txt"));
+}
+
+#[test]
+fn a_fallback_explained() {
+    let mut decision = samples::harmless();
+    decision.decided_by = "fallback: engine-slow".into();
+    decision.took_ns = 50_100_000;
+    decision.uid = None;
+    decision.program = None;
+    decision.cached = false;
+    decision.votes[0].verdict = None;
+    decision.votes[0].took_ns = None;
+    decision.votes[0].missing = Some("engine-slow".into());
+
+    let out = page(Response::Decision(Box::new(decision)), &["explain", "18"]);
+
+    assert_eq!(out, include_str!("pages/fallback.txt"));
+}
+
+#[test]
+fn the_doctor_says_what_passes_unseen_and_what_to_do() {
+    let mut coverage = samples::coverage();
+    coverage.events[0].level = Level::Notify;
+    coverage.events[0].reason = Some("fanotify_init: EPERM (CAP_SYS_ADMIN is missing)".into());
+
+    assert_eq!(page(Response::Doctor(coverage), &["doctor"]), include_str!("pages/doctor.txt"));
+}
+
+fn watched() -> [Response; 3] {
+    let mut monitored = samples::harmless();
+    monitored.case = 19;
+    monitored.not_enforced = true;
+    monitored.decided_by = "engine hashlist".into();
+    [samples::decision(), samples::harmless(), monitored]
+        .map(|decision| Response::Decision(Box::new(decision)))
+}
+
+#[test]
+fn watch_shows_a_line_per_decision() {
+    let ran = FakeHost::answering(&watched()).run(&["watch"]);
+
+    assert_eq!(ran.out, include_str!("pages/watch.txt"));
+}
+
+#[test]
+fn a_watch_that_misses_decisions_says_how_many() {
+    let missed = || FakeHost::answering(&[Response::Missed { count: 1200 }]);
+
+    let human = missed().run(&["watch", "--denied"]).out;
+    let json = missed().run(&["watch", "--denied", "--json"]).out;
+
+    assert_eq!(human, "1,200 decisions missed: they came faster than they were read\n");
+    assert_eq!(json, "{\"response\":\"missed\",\"count\":1200}\n");
+}
+
+#[test]
+fn watch_denied_leaves_out_what_was_allowed() {
+    let ran = FakeHost::answering(&watched()).run(&["watch", "--denied", "--json"]);
+
+    let cases: Vec<_> = ran.out.lines().map(case).collect();
+    assert_eq!(cases, [17, 19]);
+}
+
+fn case(line: &str) -> u64 {
+    match serde_json::from_str(line).expect("a response") {
+        Response::Decision(decision) => decision.case,
+        other => panic!("{other:?} is no decision"),
+    }
+}
+
+#[test]
+fn a_hostile_path_does_not_reach_the_terminal() {
+    let mut decision = samples::decision();
+    decision.path = Some("/tmp/\u{1b}]0;owned\u{7}\n\u{202e}cod.exe".into());
+    let response = || Response::Decision(Box::new(decision.clone()));
+
+    let human = page(response(), &["explain", "17"]);
+    let json = page(response(), &["explain", "17", "--json"]);
+
+    assert!(human.contains(r"/tmp/\u{1b}]0;owned\u{7}\n\u{202e}cod.exe"), "{human}");
+    assert!(!json.trim_end().contains(|c: char| c.is_control() || c == '\u{202e}'), "{json}");
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_who_asks() {
+    let run = |wish: Option<(&str, &str)>| {
+        let host = FakeHost::answering(&[Response::Status(Box::new(samples::status()))]);
+        let mut command = command(&host.socket());
+        finish(command.envs(wish).arg("status")).out
+    };
+
+    assert!(run(Some(("CLICOLOR_FORCE", "1"))).starts_with("\u{1b}[32mhealthy\u{1b}[0m"));
+    assert!(!run(Some(("NO_COLOR", "1"))).contains('\u{1b}'));
+    assert!(!run(None).contains('\u{1b}'));
+}

@@ -1,0 +1,916 @@
+//! The host's main thread: engines, mounts, configuration, the operator.
+//!
+//! Nothing here is on the way of a question. It may take milliseconds (starting an engine) without
+//! anybody waiting longer.
+
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use outrigger_api::FailureReason;
+use outrigger_api::control::{EngineState, EngineStatus, Request, Response};
+use outrigger_api::coverage::{Coverage, EventCoverage};
+use outrigger_api::settings::HostConfig;
+use outrigger_decision::EngineIndex;
+use outrigger_sensor::group::{Mask, PERMISSION_MASK};
+use outrigger_sensor::page::{Ending, Reader};
+use outrigger_sensor::volumes::Volumes;
+use outrigger_sensor::{clock, coverage};
+use outrigger_supervisor::{EngineSpec, Happening, SandboxLauncher, Supervisor, Token};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::process::{Signal, pidfd_send_signal};
+use serde_json::json;
+
+use super::core::Notice;
+use super::engines::{Link, Presence};
+use super::server::{self, Errand};
+use super::{Host, VolumeFacts, lock, verdicts};
+use crate::shared::{SECOND, hear, signal};
+use crate::{handover, keeper};
+
+/// Name of the copy of the last configuration that was in force, in the state folder.
+pub(crate) const LAST_GOOD: &str = "last-good.toml";
+/// How long the first marks wait for engines to dock, ns.
+const DOCK_LIMIT: u64 = 5 * SECOND;
+/// How long open cases may go on when the host ends by itself, ns.
+const DRAIN_LIMIT: u64 = clock::ms(25);
+/// Exit code of a host that ends to be started anew with another configuration.
+const RESTART: i32 = 75;
+
+/// What other threads leave for the control thread.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    sender: Mutex<Sender<Message>>,
+    receiver: Mutex<Receiver<Message>>,
+    wake: OwnedFd,
+}
+
+#[derive(Debug)]
+enum Message {
+    Notice(Notice),
+    Errand(Errand),
+}
+
+impl Inbox {
+    pub(crate) fn new() -> std::io::Result<Self> {
+        let (sender, receiver) = channel();
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { sender: Mutex::new(sender), receiver: Mutex::new(receiver), wake })
+    }
+
+    pub(crate) fn notices(&self, notices: Vec<Notice>) {
+        if notices.is_empty() {
+            return;
+        }
+        let sender = lock(&self.sender);
+        // The receiver lives as long as this inbox.
+        notices.into_iter().for_each(|notice| drop(sender.send(Message::Notice(notice))));
+        signal(&self.wake);
+    }
+
+    pub(crate) fn errand(&self, errand: Errand) {
+        drop(lock(&self.sender).send(Message::Errand(errand)));
+        signal(&self.wake);
+    }
+
+    fn take(&self) -> Vec<Message> {
+        hear(&self.wake);
+        lock(&self.receiver).try_iter().collect()
+    }
+}
+
+/// Runs the host until it is asked to end; returns its exit code.
+pub(crate) fn run(host: &Arc<Host>, problem: Option<String>) -> Result<i32> {
+    let mut control = Control::new(host, problem)?;
+    control.start()?;
+    loop {
+        control.wait();
+        if let Some(code) = control.turn() {
+            host.journal.flush(Duration::from_secs(1));
+            return Ok(code);
+        }
+    }
+}
+
+struct Control {
+    host: Arc<Host>,
+    supervisor: Supervisor,
+    volumes: Volumes,
+    /// What is wrong with the configuration, if the last good one is in force.
+    problem: Option<String>,
+    /// Coverage per event, once the trial has ended.
+    probed: Arc<OnceLock<Vec<EventCoverage>>>,
+    /// Marks are in place and readiness was told.
+    marked: bool,
+    /// Something was mounted or unmounted since the last look.
+    mounts_changed: bool,
+    handover: Handover,
+    /// The gate's number of starts when last seen.
+    gate_starts: u64,
+    /// Refused calls and the like, said once per engine and kind on the terminal.
+    happenings: Vec<Happening>,
+}
+
+/// Where a change of builds stands.
+enum Handover {
+    None,
+    /// This build is new: the old host still answers.
+    FromPredecessor {
+        said_ready: bool,
+    },
+    /// This build is old: the new one gets ready.
+    ToSuccessor {
+        socket: OwnedFd,
+        reply: Sender<Response>,
+        child: std::process::Child,
+    },
+}
+
+impl Control {
+    fn new(host: &Arc<Host>, problem: Option<String>) -> Result<Self> {
+        let header = host.page().header();
+        let specs = host
+            .manifests
+            .iter()
+            .zip(&host.config.engines)
+            .map(|(manifest, config)| EngineSpec {
+                manifest: manifest.clone(),
+                config: config.clone(),
+                events: manifest.events.iter().map(|subscription| subscription.event).collect(),
+            })
+            .collect();
+        let groups = header.groups().map(|(_, group)| group.number()).collect();
+        let launcher = SandboxLauncher::new(groups, PERMISSION_MASK);
+        let origin = host.shared.origin.try_clone().context("cannot copy a descriptor")?;
+        let takes_over =
+            host.shared.predecessor.is_some() && header.host_starts.load(Ordering::Acquire) <= 1;
+        Ok(Self {
+            host: Arc::clone(host),
+            supervisor: Supervisor::new(specs, Box::new(launcher)),
+            volumes: Volumes::new(
+                host.page(),
+                origin,
+                Mask::of(host.events()),
+                super::looks_at_subjects(&host.manifests),
+            ),
+            problem,
+            probed: Arc::default(),
+            marked: false,
+            mounts_changed: false,
+            handover: match takes_over {
+                true => Handover::FromPredecessor { said_ready: false },
+                false => Handover::None,
+            },
+            gate_starts: header.gate_starts.load(Ordering::Acquire),
+            happenings: Vec::new(),
+        })
+    }
+
+    fn start(&mut self) -> Result<()> {
+        let host = Arc::clone(&self.host);
+        self.tell_start();
+        for (index, group) in host.page().header().groups() {
+            host.start_reader(index, group)?;
+        }
+        let verdicts = Arc::clone(&host);
+        std::thread::Builder::new()
+            .name("verdicts".into())
+            .spawn(move || verdicts::run(&verdicts))?;
+        let deadlines = Arc::clone(&host);
+        std::thread::Builder::new()
+            .name("deadlines".into())
+            .spawn(move || verdicts::keep_deadlines(&deadlines))?;
+        let probed = Arc::clone(&self.probed);
+        std::thread::Builder::new().name("trial".into()).spawn(move || {
+            // Set once, here alone.
+            let _ = probed.set(coverage::probe());
+        })?;
+        if host.page().header().host_starts.load(Ordering::Acquire) > 1 {
+            // The marks of the host before still ask.
+            self.refresh_volumes();
+        }
+        if matches!(self.handover, Handover::None) {
+            host.page().header().host_ready.store(1, Ordering::Release);
+            server::serve(&host.config.control_socket, Arc::clone(&host))?;
+        }
+        Ok(())
+    }
+
+    fn tell_start(&self) {
+        let header = self.host.page().header();
+        let starts = header.host_starts.load(Ordering::Acquire);
+        let fallbacks: u64 =
+            header.gate_fallbacks.iter().map(|count| count.load(Ordering::Relaxed)).sum();
+        let value = json!({
+            "version": env!("CARGO_PKG_VERSION"),
+            "host_starts": starts,
+            "gate_fallbacks": fallbacks,
+        });
+        self.host.journal.write("host-started", value);
+        if starts > 1 {
+            tracing::warn!(
+                "the host was started again ({starts} starts, {fallbacks} fallbacks by the gate)"
+            );
+        }
+        if let Some(problem) = &self.problem {
+            tracing::error!("{problem}");
+            self.host.journal.write("configuration-refused", json!({ "why": problem }));
+        }
+    }
+
+    fn wait(&mut self) {
+        let host = &self.host;
+        let engines = self.supervisor.descriptors();
+        let mut polled = vec![
+            PollFd::new(&host.shared.signals, PollFlags::IN),
+            PollFd::new(&host.shared.keeper, PollFlags::IN),
+            PollFd::new(&host.to_control.wake, PollFlags::IN),
+            PollFd::new(&host.shared.mounts, PollFlags::PRI),
+        ];
+        match &self.handover {
+            Handover::FromPredecessor { said_ready: true } => {
+                if let Some(socket) = &host.shared.predecessor {
+                    polled.push(PollFd::new(socket, PollFlags::IN));
+                }
+            }
+            Handover::ToSuccessor { socket, .. } => polled.push(PollFd::new(socket, PollFlags::IN)),
+            Handover::None | Handover::FromPredecessor { said_ready: false } => {}
+        }
+        polled.extend(engines.iter().map(|(fd, _)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)));
+        let now = clock::now();
+        // Twice a second for what has no descriptor: the gate's restarts, the first marks' limit.
+        let until = self.supervisor.next_wake().unwrap_or(u64::MAX);
+        let nanos = until.saturating_sub(now).min(if self.marked { SECOND } else { SECOND / 20 });
+        let limit = Timespec {
+            tv_sec: i64::try_from(nanos / SECOND).unwrap_or(1),
+            tv_nsec: i64::try_from(nanos % SECOND).unwrap_or(0),
+        };
+        // An interruption is as good as an event.
+        let _ = poll(&mut polled, Some(&limit));
+        // Told once per change, to whoever polls first.
+        let changed = polled[3].revents().intersects(PollFlags::PRI | PollFlags::ERR);
+        drop(polled);
+        self.mounts_changed |= changed;
+    }
+
+    /// Looks at everything once; the exit code if the host ends.
+    fn turn(&mut self) -> Option<i32> {
+        if is_readable(self.host.shared.keeper.as_fd()) {
+            return Some(self.end_without_keeper());
+        }
+        let (mut stop, mut reload) = (false, false);
+        let _ = self.host.shared.signals.read(|signal| {
+            stop |= signal.number == Signal::TERM.as_raw().unsigned_abs();
+            reload |= signal.number == Signal::HUP.as_raw().unsigned_abs();
+        });
+        if stop {
+            return Some(self.stop());
+        }
+        self.look_after_engines();
+        self.look_at_mounts();
+        self.look_at_gate();
+        if let Some(code) = self.look_at_handover() {
+            return Some(code);
+        }
+        if reload && let Some(code) = self.reload(None) {
+            return Some(code);
+        }
+        for message in self.host.to_control.take() {
+            match message {
+                Message::Notice(notice) => self.notice(notice),
+                Message::Errand(errand) => {
+                    if let Some(code) = self.errand(errand) {
+                        return Some(code);
+                    }
+                }
+            }
+        }
+        self.act();
+        self.place_first_marks();
+        None
+    }
+
+    // ---- engines ----
+
+    fn look_after_engines(&mut self) {
+        let now = clock::now();
+        let ready: Vec<Token> = self
+            .supervisor
+            .descriptors()
+            .iter()
+            .filter(|(fd, _)| is_readable(*fd))
+            .map(|(_, token)| *token)
+            .collect();
+        for token in ready {
+            self.supervisor.ready(token, now, &mut self.happenings);
+            // A crash is attributed before the next tick decides what it costs.
+            self.act();
+        }
+        self.supervisor.tick(now, &mut self.happenings);
+        self.act();
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        let now = clock::now();
+        match notice {
+            Notice::Fault { engine, reason, detail } => {
+                self.host.page().header().count_fault(reason);
+                self.supervisor.fault(engine.get(), reason, &detail, now, &mut self.happenings);
+            }
+            Notice::Misses { engine, count } => {
+                self.supervisor.misses(engine.get(), count, now, &mut self.happenings);
+            }
+        }
+    }
+
+    /// Carries what happened to engines into the decision path and the journal.
+    fn act(&mut self) {
+        let happenings = std::mem::take(&mut self.happenings);
+        let any = !happenings.is_empty();
+        for happening in happenings {
+            self.act_on(happening);
+        }
+        if any {
+            self.sync_presence();
+        }
+    }
+
+    fn act_on(&mut self, happening: Happening) {
+        let journal = self.host.journal.clone();
+        let name = |place: usize| self.host.manifests[place].name.clone();
+        match happening {
+            Happening::Starting(place) => {
+                journal.write("engine-starting", json!({ "engine": name(place) }));
+            }
+            Happening::Docked(place, link) => {
+                tracing::info!("engine {} has docked", name(place));
+                journal.write("engine-docked", json!({ "engine": name(place) }));
+                self.dock(place, *link);
+            }
+            Happening::Lost(place, reason) => {
+                self.host.page().header().count_fault(reason);
+                tracing::warn!("engine {} is lost: {reason}", name(place));
+                journal.write("engine-lost", json!({ "engine": name(place), "reason": reason }));
+                self.lose(place, reason);
+            }
+            Happening::Quarantined(place, why) => {
+                tracing::error!("engine {} is in quarantine: {why}", name(place));
+                journal.write("engine-quarantined", json!({ "engine": name(place), "why": why }));
+            }
+            Happening::Failed(place, why) => {
+                tracing::error!("engine {} cannot dock: {why}", name(place));
+                journal.write("engine-failed", json!({ "engine": name(place), "why": why }));
+            }
+            Happening::Released(place) => {
+                tracing::info!("engine {} is released", name(place));
+                journal.write("engine-released", json!({ "engine": name(place) }));
+                if let Some(index) = EngineIndex::new(place) {
+                    lock(&self.host.core).poison.forget(index);
+                }
+            }
+            Happening::ContentChanged(place, content) => {
+                journal
+                    .write("content-loaded", json!({ "engine": name(place), "content": content }));
+                if let Some(index) = EngineIndex::new(place) {
+                    lock(&self.host.core).poison.forget(index);
+                }
+                self.host.new_epoch();
+            }
+            Happening::ContentRefused(place, why) => {
+                tracing::warn!("engine {} keeps its old content: {why}", name(place));
+                journal.write("content-refused", json!({ "engine": name(place), "why": why }));
+            }
+            Happening::Log { engine, level, text } => {
+                let level = format!("{level:?}").to_lowercase();
+                let value = json!({ "engine": name(engine), "level": level, "text": text });
+                journal.write("engine-log", value);
+            }
+            Happening::CallRefused { engine, call, detail } => {
+                let value = json!({ "engine": name(engine), "call": call, "detail": detail });
+                journal.write("call-refused", value);
+            }
+        }
+    }
+
+    fn dock(&self, place: usize, link: outrigger_supervisor::Link) {
+        let Some(index) = EngineIndex::new(place) else { return };
+        let outrigger_supervisor::Link { events, verdicts, content } = link;
+        // Its first verdicts may differ from what was cached without it.
+        self.host.new_epoch();
+        let mut wakes = Vec::new();
+        {
+            let mut core = lock(&self.host.core);
+            let link = Link { events, verdicts, content, sequence: 0, unpublished: false };
+            core.dock(index, link);
+            core.take_wakes(&mut wakes);
+        }
+        self.collect_bells();
+        wakes.iter().for_each(outrigger_dock::Waker::wake);
+    }
+
+    fn lose(&mut self, place: usize, reason: FailureReason) {
+        let Some(index) = EngineIndex::new(place) else { return };
+        let mut ended = Vec::new();
+        let poisoned = {
+            let mut core = lock(&self.host.core);
+            let in_hand = core.lose(index, reason, Presence::Coming, clock::now(), &mut ended);
+            let blamed = matches!(
+                reason,
+                FailureReason::EngineCrashed
+                    | FailureReason::EngineHung
+                    | FailureReason::OutOfMemory
+            );
+            in_hand
+                .filter(|_| blamed)
+                .map(|object| (core.poison.note(index, object, reason), object))
+        };
+        self.host.finish_all(&mut ended);
+        self.collect_bells();
+        if let Some((true, object)) = poisoned {
+            let name = &self.host.manifests[place].name;
+            tracing::warn!(
+                "engine {name} is not asked about one file any more: it ended on it twice"
+            );
+            let value =
+                json!({ "engine": name, "file": object.file.to_string(), "reason": reason });
+            self.host.journal.write("object-poisoned", value);
+            self.supervisor.pardon(place, clock::now());
+        }
+    }
+
+    fn collect_bells(&self) {
+        let bells = lock(&self.host.core).doorbells();
+        *lock(&self.host.bells) = bells;
+        self.host.bells_changed.fetch_add(1, Ordering::AcqRel);
+        self.host.show_bells();
+        self.host.bell.ring();
+    }
+
+    /// Tells the decision path which engines are worth waiting for.
+    fn sync_presence(&self) {
+        let mut ended = Vec::new();
+        for (place, status) in self.supervisor.status().iter().enumerate() {
+            let Some(index) = EngineIndex::new(place) else { continue };
+            let away = match status.state {
+                EngineState::Docked => continue,
+                EngineState::Starting => None,
+                // The first restart is due at once; one that backs off is not worth a budget.
+                EngineState::Restarting if self.comes_soon() => None,
+                EngineState::Restarting | EngineState::Failed => Some(FailureReason::NotDocked),
+                EngineState::Quarantined => Some(FailureReason::Quarantined),
+            };
+            let mut core = lock(&self.host.core);
+            match away {
+                None => core.expect(index),
+                Some(reason) => {
+                    let presence = Presence::Away(reason);
+                    core.lose(index, reason, presence, clock::now(), &mut ended);
+                }
+            }
+        }
+        self.host.finish_all(&mut ended);
+        self.collect_bells();
+    }
+
+    fn comes_soon(&self) -> bool {
+        let due = self.supervisor.next_wake().unwrap_or(u64::MAX);
+        due.saturating_sub(clock::now()) < self.host.shortest_budget
+    }
+
+    // ---- volumes ----
+
+    /// The first marks wait for the engines, so that no file is refused because one still starts.
+    fn place_first_marks(&mut self) {
+        if self.marked || matches!(self.handover, Handover::FromPredecessor { .. }) {
+            return;
+        }
+        let states = self.supervisor.status();
+        let settled = states
+            .iter()
+            .all(|engine| !matches!(engine.state, EngineState::Starting | EngineState::Restarting));
+        let waited = clock::now().saturating_sub(self.host.started);
+        if !settled && waited < DOCK_LIMIT {
+            return;
+        }
+        self.refresh_volumes();
+        self.marked = true;
+        self.remember_configuration();
+        if let Some(ready) = &self.host.shared.ready {
+            // The starter may have gone; it is told once, by the first host.
+            if self.host.page().header().host_starts.load(Ordering::Acquire) <= 1 {
+                let _ = rustix::io::write(ready, b"ready\n");
+                self.host.shared.close_ready();
+            }
+        }
+    }
+
+    fn look_at_mounts(&mut self) {
+        if self.marked && std::mem::take(&mut self.mounts_changed) {
+            // What was mounted since has propagated into our namespace too.
+            if let Err(error) = keeper::ignore_own_mounts(&self.host.page()) {
+                tracing::error!("{error:#}");
+            }
+            self.refresh_volumes();
+        }
+    }
+
+    fn refresh_volumes(&mut self) {
+        let mounts = match self.host.shared.mounts.read() {
+            Ok(mounts) => mounts,
+            Err(error) => return self.host.sensor_failed(&error),
+        };
+        let before: Vec<usize> =
+            self.host.page().header().groups().map(|(index, _)| index).collect();
+        let changes = self.volumes.refresh(&mounts, &self.host.config.protect);
+        *self.host.volumes.write().unwrap_or_else(std::sync::PoisonError::into_inner) = self
+            .volumes
+            .iter()
+            .map(|volume| {
+                let cacheable = volume.cacheable && volume.group == Some(0);
+                (volume.device, VolumeFacts { cacheable })
+            })
+            .collect();
+        for volume in &changes.covered {
+            self.host.journal.write("volume-covered", json!(volume.coverage()));
+        }
+        for volume in &changes.uncovered {
+            let reason = volume.reason.as_deref().unwrap_or("unknown");
+            tracing::error!("{} is not covered: {reason}", volume.point.display());
+            self.host.journal.write("volume-uncovered", json!(volume.coverage()));
+        }
+        for volume in &changes.gone {
+            self.host.journal.write("volume-gone", json!(volume.coverage()));
+        }
+        for (index, group) in self.host.page().header().groups() {
+            if !before.contains(&index)
+                && let Err(error) = self.host.start_reader(index, group)
+            {
+                tracing::error!("{error:#}");
+            }
+        }
+    }
+
+    fn coverage(&self) -> Coverage {
+        let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
+        let events = self.probed.get().cloned().unwrap_or_default();
+        let volumes = self.volumes.iter().map(|volume| volume.coverage()).collect();
+        Coverage { kernel, events, volumes }
+    }
+
+    // ---- the platform's own processes ----
+
+    fn look_at_gate(&mut self) {
+        let starts = self.host.page().header().gate_starts.load(Ordering::Acquire);
+        if starts != self.gate_starts {
+            self.gate_starts = starts;
+            tracing::warn!("the gate was started again ({starts} starts)");
+            let reason = FailureReason::GateDead.name();
+            self.host.journal.write("fault", json!({ "reason": reason, "gate_starts": starts }));
+            self.host.page().header().count_fault(FailureReason::GateDead);
+        }
+    }
+
+    fn end_without_keeper(&mut self) -> i32 {
+        let text = "the keeper ended; protection ends with it and the kernel allows what waits";
+        tracing::error!("{text}");
+        let reason = FailureReason::KeeperDead.name();
+        self.host.journal.write("fault", json!({ "reason": reason, "detail": text }));
+        self.supervisor.stop_all(clock::now());
+        1
+    }
+
+    fn stop(&mut self) -> i32 {
+        let host = Arc::clone(&self.host);
+        for (_, group) in host.page().header().groups() {
+            // The keeper does it again, and closing the groups does the same.
+            let _ = group.unmark_all_file_systems();
+        }
+        let end = clock::now() + SECOND;
+        while lock(&host.core).in_flight() > 0 && clock::now() < end {
+            std::thread::yield_now();
+        }
+        lock(&host.cache).flush();
+        self.supervisor.stop_all(clock::now());
+        // Nobody connects to a host that is gone.
+        let _ = std::fs::remove_file(&host.config.control_socket);
+        host.journal.write("host-stopped", json!({}));
+        0
+    }
+
+    // ---- the operator ----
+
+    fn errand(&mut self, errand: Errand) -> Option<i32> {
+        let Errand { request, reply } = errand;
+        let response = match request {
+            Request::Status => Response::Status(Box::new(self.status())),
+            Request::Engines => Response::Engines { engines: self.engines() },
+            Request::Doctor => Response::Doctor(self.coverage()),
+            Request::Engine { name, action } => {
+                let place = self.host.manifests.iter().position(|manifest| manifest.name == name);
+                match place {
+                    Some(place) => {
+                        let now = clock::now();
+                        let done =
+                            self.supervisor.command(place, action, now, &mut self.happenings);
+                        self.act();
+                        match done {
+                            Ok(message) => Response::Done { message },
+                            Err(error) => Response::Error { message: error.to_string() },
+                        }
+                    }
+                    None => {
+                        let known: Vec<&str> =
+                            self.host.manifests.iter().map(|m| m.name.as_str()).collect();
+                        let message = format!(
+                            "no engine is called {name}; there are: {}",
+                            if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+                        );
+                        Response::Error { message }
+                    }
+                }
+            }
+            Request::Flush => {
+                self.host.new_epoch();
+                Response::Done { message: "every cached verdict is dropped".to_owned() }
+            }
+            Request::Reload => return self.reload(Some(&reply)),
+            Request::Upgrade { binary } => {
+                self.upgrade(binary, reply);
+                return None;
+            }
+            Request::Watch | Request::Explain { .. } => {
+                Response::Error { message: "answered by the connection itself".to_owned() }
+            }
+        };
+        // A connection that is gone needs no answer.
+        let _ = reply.send(response);
+        None
+    }
+
+    fn status(&self) -> outrigger_api::control::Status {
+        let mut problems: Vec<String> = self.problem.iter().cloned().collect();
+        if self.probed.get().is_none() {
+            problems.push("coverage is being probed".to_owned());
+        }
+        if !self.marked {
+            problems.push("protection begins when the engines have docked".to_owned());
+        }
+        self.host.status(self.engines(), self.coverage(), problems)
+    }
+
+    fn engines(&self) -> Vec<EngineStatus> {
+        let mut engines = self.supervisor.status();
+        self.host.add_figures(&mut engines);
+        engines
+    }
+
+    /// Reads the configuration again. One that is refused changes nothing; a good one is put in force
+    /// by a new host: this one ends what is open, and what is asked meanwhile waits for the next.
+    fn reload(&mut self, reply: Option<&Sender<Response>>) -> Option<i32> {
+        let checked = HostConfig::read(&self.host.shared.config_path)
+            .and_then(|config| config.read_manifests().map(|_| ()));
+        let respond = |response| {
+            if let Some(reply) = reply {
+                // A connection that is gone needs no answer.
+                let _ = reply.send(response);
+            }
+        };
+        if let Err(errors) = checked {
+            tracing::error!("the configuration is refused; the old one stays in force:\n{errors}");
+            self.host.journal.write("configuration-refused", json!({ "why": errors.to_string() }));
+            let message = format!("refused; the old configuration stays in force\n{errors}");
+            respond(Response::Error { message });
+            return None;
+        }
+        self.host.journal.write("configuration-reloaded", json!({}));
+        self.drain();
+        respond(Response::Done { message: "the new configuration is in force".to_owned() });
+        // Lets the connection's thread write the answer before the process is gone.
+        std::thread::sleep(Duration::from_millis(2));
+        Some(RESTART)
+    }
+
+    fn remember_configuration(&self) {
+        if self.problem.is_some() {
+            return;
+        }
+        let target = self.host.config.state_dir.join(LAST_GOOD);
+        let copied = std::fs::create_dir_all(&self.host.config.state_dir)
+            .and_then(|()| std::fs::read(&self.host.shared.config_path))
+            .and_then(|text| {
+                let fresh = target.with_extension("new");
+                std::fs::write(&fresh, text)?;
+                std::fs::rename(fresh, &target)
+            });
+        if let Err(error) = copied {
+            tracing::warn!(%error, "cannot keep a copy of the configuration in {}", target.display());
+        }
+    }
+
+    /// Stops reading and lets what is open come to its end, within a limit.
+    fn drain(&self) {
+        let host = &self.host;
+        let header = host.page().header();
+        header.set_reader(Reader::Draining);
+        let end = clock::now() + DRAIN_LIMIT;
+        // A reader of a file system that can block may be stuck there; it is not waited for.
+        let readers: Vec<_> = host.readers().clone();
+        let ordinary = readers.iter().filter(|(index, _)| *index == 0).count() as u64;
+        while clock::now() < end {
+            let parked = host.parked.load(Ordering::Acquire);
+            if parked >= ordinary && lock(&host.core).in_flight() == 0 {
+                break;
+            }
+            readers.iter().for_each(|(_, thread)| thread.interrupt());
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    // ---- a new build ----
+
+    fn upgrade(&mut self, binary: Option<String>, reply: Sender<Response>) {
+        if !matches!(self.handover, Handover::None) {
+            let message = "a change of builds is under way already".to_owned();
+            let _ = reply.send(Response::Error { message });
+            return;
+        }
+        match self.start_successor(binary) {
+            Ok((socket, child)) => {
+                self.handover = Handover::ToSuccessor { socket, reply, child };
+            }
+            Err(error) => {
+                let message = format!("the running build stays: {error:#}");
+                let _ = reply.send(Response::Error { message });
+            }
+        }
+    }
+
+    fn start_successor(&self, binary: Option<String>) -> Result<(OwnedFd, std::process::Child)> {
+        use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+        let binary = match binary {
+            Some(binary) => binary,
+            None => {
+                let own = std::fs::read_link("/proc/self/exe").context("cannot find the binary")?;
+                // The kernel says so of a file that was replaced.
+                own.to_string_lossy().trim_end_matches(" (deleted)").to_owned()
+            }
+        };
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+        let header = self.host.page().header();
+        let groups: Vec<_> = header
+            .groups()
+            .map(|(index, group)| (group, header.devices[index].load(Ordering::Acquire)))
+            .collect();
+        let shared = self.host.shared;
+        handover::send(ours.as_fd(), &groups, shared.origin.as_fd(), shared.mounts.as_fd())
+            .context("cannot pass the groups")?;
+        let child = std::process::Command::new(&binary)
+            .args(["run", "--takeover", "--config"])
+            .arg(&shared.config_path)
+            .stdin(std::process::Stdio::from(theirs))
+            .spawn()
+            .with_context(|| format!("cannot start {binary}"))?;
+        self.host.journal.write("upgrade-started", json!({ "binary": binary }));
+        Ok((ours, child))
+    }
+
+    fn look_at_handover(&mut self) -> Option<i32> {
+        match std::mem::replace(&mut self.handover, Handover::None) {
+            Handover::None => None,
+            Handover::FromPredecessor { said_ready } => self.follow(said_ready),
+            Handover::ToSuccessor { socket, reply, child } => self.lead(socket, reply, child),
+        }
+    }
+
+    /// The new build's side.
+    fn follow(&mut self, said_ready: bool) -> Option<i32> {
+        let header = self.host.page().header();
+        let Some(socket) = &self.host.shared.predecessor else { return None };
+        if !said_ready {
+            let states = self.supervisor.status();
+            let docked = states.iter().all(|engine| engine.state == EngineState::Docked);
+            let failed = states.iter().any(|engine| {
+                matches!(engine.state, EngineState::Failed | EngineState::Quarantined)
+            });
+            let late = clock::now().saturating_sub(self.host.started) > DOCK_LIMIT;
+            if failed || late {
+                tracing::error!("the new build cannot dock its engines; the running one stays");
+                header.set_ending(Ending::HandedOver);
+                return Some(1);
+            }
+            if docked {
+                let _ = handover::say(socket.as_fd(), handover::READY);
+            }
+            self.handover = Handover::FromPredecessor { said_ready: docked };
+            return None;
+        }
+        if !is_readable(socket.as_fd()) {
+            self.handover = Handover::FromPredecessor { said_ready };
+            return None;
+        }
+        let word = handover::listen(socket.as_fd()).unwrap_or_default();
+        let since = word.strip_prefix(handover::DRAINED).and_then(|rest| rest.try_into().ok());
+        let Some(since) = since.map(u64::from_le_bytes) else {
+            tracing::error!("the running build ended before it handed over; this one gives up");
+            header.set_ending(Ending::HandedOver);
+            return Some(1);
+        };
+        header.unattended_since.store(since.max(1), Ordering::Release);
+        header.host_ready.store(1, Ordering::Release);
+        self.host.journal.write("upgraded", json!({ "version": env!("CARGO_PKG_VERSION") }));
+        tracing::info!("this build has taken over");
+        if let Err(error) = server::serve(&self.host.config.control_socket, Arc::clone(&self.host))
+        {
+            tracing::error!("{error:#}");
+        }
+        None
+    }
+
+    /// The old build's side.
+    fn lead(
+        &mut self,
+        socket: OwnedFd,
+        reply: Sender<Response>,
+        mut child: std::process::Child,
+    ) -> Option<i32> {
+        if !is_readable(socket.as_fd()) {
+            self.handover = Handover::ToSuccessor { socket, reply, child };
+            return None;
+        }
+        if handover::listen(socket.as_fd()).unwrap_or_default() != handover::READY {
+            let ended = child.wait().map_or_else(|error| error.to_string(), |end| end.to_string());
+            let message =
+                format!("the new build ended before it was ready ({ended}); the running one stays");
+            tracing::error!("{message}");
+            self.host.journal.write("upgrade-failed", json!({ "why": message }));
+            let _ = reply.send(Response::Error { message });
+            return None;
+        }
+        let header = self.host.page().header();
+        let since = clock::now();
+        self.drain();
+        let mut ended = Vec::new();
+        lock(&self.host.core).end_all(FailureReason::HostDead, clock::now(), &mut ended);
+        self.host.finish_all(&mut ended);
+        lock(&self.host.cache).flush();
+        header.set_ending(Ending::HandedOver);
+        self.end_gate();
+        let mut word = handover::DRAINED.to_vec();
+        word.extend(since.to_le_bytes());
+        let _ = handover::say(socket.as_fd(), &word);
+        self.host.journal.write("handed-over", json!({ "pid": child.id() }));
+        let message = format!("the new build has taken over (keeper {})", child.id());
+        let _ = reply.send(Response::Done { message });
+        // Lets the connection's thread write the answer before the process is gone.
+        std::thread::sleep(Duration::from_millis(2));
+        Some(0)
+    }
+
+    /// The old gate must be gone before the new one watches the same groups.
+    fn end_gate(&self) {
+        use rustix::process::{Pid, PidfdFlags, pidfd_open};
+        let gate = self.host.page().header().gate_pid.load(Ordering::Acquire);
+        let Some(pid) = i32::try_from(gate).ok().and_then(Pid::from_raw) else { return };
+        let Ok(handle) = pidfd_open(pid, PidfdFlags::empty()) else { return };
+        let _ = pidfd_send_signal(&handle, Signal::KILL);
+        let limit = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let _ = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&limit));
+    }
+}
+
+fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut polled = [PollFd::from_borrowed_fd(fd, PollFlags::IN)];
+    poll(&mut polled, Some(&now)).is_ok_and(|ready| ready > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_in_the_inbox_comes_out_in_order() {
+        let inbox = Inbox::new().expect("an eventfd can be made");
+        let engine = EngineIndex::new(0).expect("zero is a place");
+
+        inbox.notices(vec![
+            Notice::Misses { engine, count: 1 },
+            Notice::Misses { engine, count: 2 },
+        ]);
+
+        let counts: Vec<u32> = inbox
+            .take()
+            .into_iter()
+            .filter_map(|message| match message {
+                Message::Notice(Notice::Misses { count, .. }) => Some(count),
+                Message::Notice(Notice::Fault { .. }) | Message::Errand(_) => None,
+            })
+            .collect();
+        assert_eq!(counts, [1, 2]);
+        assert!(inbox.take().is_empty());
+    }
+}

@@ -1,0 +1,236 @@
+//! What the decision path knows of each engine: who it is, how it is reached, what it did lately.
+
+use std::collections::VecDeque;
+use std::os::fd::OwnedFd;
+
+use outrigger_api::settings::{ContentGrant, EngineConfig, Fields, Manifest};
+use outrigger_api::verdict::VerdictBasis;
+use outrigger_api::{CaseId, EventSet, FailureReason, Mode, Verdict};
+use outrigger_decision::poison::Object as PoisonObject;
+use outrigger_decision::policy::{EngineFacts, Standing};
+use outrigger_dock::{EventWriter, VerdictReader};
+
+/// Latencies kept for the percentiles.
+const LATENCIES: usize = 512;
+/// Records in an engine's hands that are remembered; as many as its ring can hold at the least size.
+const HANDED_MAX: usize = 8192;
+
+/// One engine, docked or not.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    pub(crate) events: EventSet,
+    pub(crate) required: bool,
+    pub(crate) mode: Mode,
+    pub(crate) basis: VerdictBasis,
+    pub(crate) fields: Fields,
+    /// What content it is granted; `None` where its manifest asks for none.
+    pub(crate) grant: ContentGrant,
+    pub(crate) state: Presence,
+    pub(crate) figures: Figures,
+    handed: VecDeque<Handed>,
+}
+
+/// Whether an engine can be asked.
+#[derive(Debug)]
+pub(crate) enum Presence {
+    /// It is starting, or will at once: its questions wait for it as long as their budget allows.
+    Coming,
+    /// It takes questions.
+    Docked(Link),
+    /// It will not come soon, and why.
+    Away(FailureReason),
+}
+
+/// The two rings and the content socket of a docked engine.
+#[derive(Debug)]
+pub(crate) struct Link {
+    pub(crate) events: EventWriter,
+    pub(crate) verdicts: VerdictReader,
+    pub(crate) content: Option<OwnedFd>,
+    /// Records written, from one.
+    pub(crate) sequence: u64,
+    /// Written since the last publication.
+    pub(crate) unpublished: bool,
+}
+
+/// A record that the engine has and has not answered.
+#[derive(Debug, Clone, Copy)]
+struct Handed {
+    case: CaseId,
+    object: PoisonObject,
+    /// When the question was read, ns.
+    asked_at: u64,
+}
+
+/// Counts of one engine.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) asked: u64,
+    pub(crate) allows: u64,
+    pub(crate) denies: u64,
+    pub(crate) abstains: u64,
+    pub(crate) misses: u64,
+    latencies: VecDeque<u64>,
+}
+
+impl Engine {
+    /// The engine of this manifest as the administrator configured it; not docked.
+    pub(crate) fn new(manifest: &Manifest, config: &EngineConfig) -> Self {
+        Self {
+            events: manifest.events.iter().map(|subscription| subscription.event).collect(),
+            required: config.required,
+            mode: config.mode,
+            basis: manifest.verdict,
+            fields: manifest.fields,
+            grant: if manifest.content { config.content.clone() } else { ContentGrant::None },
+            state: Presence::Coming,
+            figures: Figures::default(),
+            handed: VecDeque::new(),
+        }
+    }
+
+    /// Whether it reads content, so that its questions have the longer budget.
+    pub(crate) fn reads_content(&self) -> bool {
+        self.grant != ContentGrant::None
+    }
+
+    /// What the decision core must know of it. One that is coming is asked as if it were there.
+    pub(crate) fn facts(&self) -> EngineFacts {
+        EngineFacts {
+            standing: match self.state {
+                Presence::Coming | Presence::Docked(_) => Standing::Docked,
+                Presence::Away(reason) => Standing::Away(reason),
+            },
+            events: self.events,
+            required: self.required,
+            mode: self.mode,
+            basis: self.basis,
+        }
+    }
+
+    /// The link, while it is docked.
+    pub(crate) fn link(&mut self) -> Option<&mut Link> {
+        match &mut self.state {
+            Presence::Docked(link) => Some(link),
+            Presence::Coming | Presence::Away(_) => None,
+        }
+    }
+
+    /// Remembers that it was handed a record.
+    pub(crate) fn hand(&mut self, case: CaseId, object: PoisonObject, asked_at: u64) {
+        if self.handed.len() == HANDED_MAX {
+            self.handed.pop_front();
+        }
+        self.handed.push_back(Handed { case, object, asked_at });
+        self.figures.asked += 1;
+    }
+
+    /// Forgets a record that it answered, and older ones whose cases have ended: it passed them over.
+    /// Returns when the question was read; `None` if it had no such record.
+    pub(crate) fn take_back(
+        &mut self,
+        case: CaseId,
+        is_open: impl Fn(CaseId) -> bool,
+    ) -> Option<u64> {
+        if self.handed.front().is_some_and(|handed| handed.case == case) {
+            return self.handed.pop_front().map(|handed| handed.asked_at);
+        }
+        let place = self.handed.iter().position(|handed| handed.case == case)?;
+        let asked_at = self.handed[place].asked_at;
+        let mut index = 0;
+        self.handed.retain(|handed| {
+            let keep = index > place || (index < place && is_open(handed.case));
+            index += 1;
+            keep
+        });
+        Some(asked_at)
+    }
+
+    /// The record it was most likely working on: the oldest that it has not answered, since engines
+    /// judge in the ring's order. Forgets all.
+    pub(crate) fn drop_hands(&mut self) -> Option<PoisonObject> {
+        let first = self.handed.pop_front().map(|handed| handed.object);
+        self.handed.clear();
+        first
+    }
+}
+
+impl Figures {
+    /// Counts a vote that took `nanos`.
+    pub(crate) fn count(&mut self, verdict: Verdict, nanos: u64) {
+        match verdict {
+            Verdict::Allow => self.allows += 1,
+            Verdict::Deny => self.denies += 1,
+            Verdict::Abstain => self.abstains += 1,
+        }
+        if self.latencies.len() == LATENCIES {
+            self.latencies.pop_front();
+        }
+        self.latencies.push_back(nanos);
+    }
+
+    /// p50 and p99 of the recent votes, ns.
+    pub(crate) fn percentiles(&self) -> Option<(u64, u64)> {
+        let mut sorted: Vec<u64> = self.latencies.iter().copied().collect();
+        sorted.sort_unstable();
+        let at = |percent: usize| sorted.get((sorted.len() * percent / 100).min(sorted.len() - 1));
+        if sorted.is_empty() { None } else { Some((*at(50)?, *at(99)?)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger_api::FileKey;
+
+    use super::*;
+
+    fn engine() -> Engine {
+        Engine {
+            events: EventSet::EMPTY,
+            required: true,
+            mode: Mode::Enforce,
+            basis: VerdictBasis::Content,
+            fields: Fields::default(),
+            grant: ContentGrant::None,
+            state: Presence::Coming,
+            figures: Figures::default(),
+            handed: VecDeque::new(),
+        }
+    }
+
+    fn object(number: u8) -> PoisonObject {
+        PoisonObject { file: FileKey([number; 32]), changed: 0, size: 0 }
+    }
+
+    fn case(number: u64) -> CaseId {
+        CaseId::new(number).expect("not zero")
+    }
+
+    #[test]
+    fn the_oldest_unanswered_record_is_the_one_in_hand() {
+        let mut engine = engine();
+        (1..=3).for_each(|number| engine.hand(case(number.into()), object(number), 0));
+
+        engine.take_back(case(1), |_| true);
+
+        assert_eq!(engine.drop_hands(), Some(object(2)));
+    }
+
+    #[test]
+    fn a_record_passed_over_after_its_deadline_is_not_in_hand() {
+        let mut engine = engine();
+        (1..=3).for_each(|number| engine.hand(case(number.into()), object(number), 0));
+
+        engine.take_back(case(2), |_| false);
+
+        assert_eq!(engine.drop_hands(), Some(object(3)));
+    }
+
+    #[test]
+    fn percentiles_come_from_recent_votes() {
+        let mut figures = Figures::default();
+        (1..=100).for_each(|nanos| figures.count(Verdict::Allow, nanos));
+
+        assert_eq!(figures.percentiles(), Some((51, 100)));
+    }
+}

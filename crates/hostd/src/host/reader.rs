@@ -1,0 +1,183 @@
+//! The thread that reads questions.
+//!
+//! It finds out who asks about what, takes the lease under a possible cached verdict, and opens the
+//! case. It opens no file and takes no lock that anybody holds across a call that can wait.
+//!
+//! There is one reader for ordinary file systems, and one per file system that can keep its readers
+//! waiting (the kernel opens the object on behalf of the reader): such a reader may hang with its file
+//! system and holds up nobody else.
+
+use std::os::fd::{BorrowedFd, IntoRawFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use outrigger_api::Event;
+use outrigger_decision::EngineIndex;
+use outrigger_sensor::page::{Reader, SlotState};
+use outrigger_sensor::process::{self, Interruptible, borrow_number};
+use outrigger_sensor::{Batch, Group, RawQuestion, clock, identity, lease};
+
+use super::Host;
+use super::core::Intake;
+use super::grants;
+use crate::gate;
+
+/// Reads one group until the host ends.
+pub(crate) fn run(host: &Arc<Host>, index: usize, group: Group) {
+    let header = host.page().header();
+    match Interruptible::this_thread() {
+        Ok(thread) => host.readers().push((index, thread)),
+        Err(error) => {
+            tracing::error!(%error, "a reader cannot be interrupted; upgrades will wait for it")
+        }
+    }
+    process::become_important();
+    let mut batch = Batch::new();
+    let mut ended = Vec::new();
+    let mut intakes = Vec::new();
+    loop {
+        match header.reader() {
+            Reader::Host => {}
+            Reader::Draining => {
+                host.parked(index);
+                return;
+            }
+            Reader::Nobody | Reader::Gate => {
+                gate::wait_for_turn(host.shared);
+                continue;
+            }
+        }
+        let unattended = header.unattended_since.load(Ordering::Acquire);
+        match group.read(&mut batch) {
+            Ok(true) => {}
+            Ok(false) => continue,
+            Err(error) => {
+                host.sensor_failed(&error);
+                continue;
+            }
+        }
+        header.reads[index].fetch_add(1, Ordering::AcqRel);
+        let now = clock::now();
+        // What waited while nobody served has used up a part of its budget.
+        let since = if unattended == 0 { now } else { unattended.min(now) };
+        let questions = batch.questions();
+        intakes
+            .extend(questions.filter_map(|question| take_in(host, index, &question, now, since)));
+        host.ask(&mut intakes, now, &mut ended);
+        host.finish_all(&mut ended);
+        if unattended != 0 {
+            header.unattended_since.store(0, Ordering::Release);
+        }
+    }
+}
+
+/// Writes the question down where the gate finds it, and finds out what is needed to ask.
+///
+/// `None` if it is answered already, by the exec question that came before it.
+fn take_in(
+    host: &Host,
+    group: usize,
+    question: &RawQuestion,
+    now: u64,
+    since: u64,
+) -> Option<Intake> {
+    let group = u8::try_from(group).unwrap_or(0);
+    let facts = host.facts(question.event);
+    // The budget ends where the opener goes on, not where the answer is decided: a tenth is for the way.
+    let deadline = since.saturating_add(facts.budget - facts.budget / 10);
+    let page = host.page();
+    page.note_used(question.file);
+    if let Some(slot) = page.slot(question.file) {
+        slot.question(question.event, group, deadline);
+    }
+    page.header().asked[question.event.index()].fetch_add(1, Ordering::Relaxed);
+    // Ours and open; were the look to fail, the question would be asked with an object that nothing is
+    // known of, and never cached.
+    let file: BorrowedFd<'static> = borrow_number(question.file)?;
+    let object = identity::object(file).unwrap_or_else(|_| unknown_object());
+    let mut pidfd = question.pidfd;
+    if facts.wants_subject && pidfd < 0 {
+        // The group was made before an engine looked at subjects.
+        pidfd = identity::handle(question.pid).map_or(-1, IntoRawFd::into_raw_fd);
+    }
+    let subject = borrow_number(pidfd).filter(|_| facts.wants_subject);
+    let process = subject.map(|subject| host.subjects.key(question.pid, subject));
+    let credentials = match subject {
+        Some(_) if facts.wants_credentials => host.subjects.credentials(question.pid, subject),
+        _ => None,
+    };
+    let user = credentials.map(|credentials| credentials.uid).or_else(|| {
+        host.busy.load(Ordering::Relaxed).then(|| identity::owner(question.pid)).flatten()
+    });
+    let volume = host.volume(object.device);
+    let path = || identity::path(question.file);
+    let known_path = (facts.wants_path || host.history.is_watched()).then(path).flatten();
+    let content = facts
+        .readers
+        .iter()
+        .map(|(engine, grant)| {
+            let look = || known_path.clone().or_else(path);
+            (*engine, grants::decide(grant, &host.keys, &object, look))
+        })
+        .collect::<Vec<(EngineIndex, _)>>();
+    let mut intake = Intake {
+        event: question.event,
+        file: question.file,
+        pidfd,
+        group,
+        pid: question.pid,
+        process,
+        user,
+        credentials,
+        object,
+        path: known_path,
+        leased: false,
+        may_block: group != 0,
+        read_at: now,
+        deadline,
+        content,
+    };
+    if question.event == Event::FileOpen
+        && let Some(answer) = host.earlier_exec(&intake, now)
+    {
+        host.answer_from_exec(&intake, answer);
+        return None;
+    }
+    if facts.may_cache && volume.cacheable && object.is_regular() {
+        intake.leased = take_lease(host, question.file, &object);
+    }
+    Some(intake)
+}
+
+/// Leases the object before anybody looks at its content. The slot says so first, so that a break that
+/// comes at once is heard.
+fn take_lease(host: &Host, file: i32, object: &identity::Object) -> bool {
+    let Some(slot) = host.page().slot(file) else { return false };
+    if !host.may_lease(file, object) {
+        return false;
+    }
+    slot.exchange(SlotState::Question, SlotState::LeasedQuestion);
+    let gate = host.page().header().gate_pid.load(Ordering::Acquire);
+    if lease::take(file, gate).is_err() {
+        slot.exchange(SlotState::LeasedQuestion, SlotState::Question);
+        return false;
+    }
+    // A gate that died meanwhile hears nothing; its successor adopts what it finds in the table.
+    if host.page().header().gate_pid.load(Ordering::Acquire) != gate {
+        lease::release(file);
+        slot.exchange(SlotState::LeasedQuestion, SlotState::Question);
+        return false;
+    }
+    true
+}
+
+fn unknown_object() -> identity::Object {
+    identity::Object {
+        key: outrigger_api::FileKey::default(),
+        device: 0,
+        size: 0,
+        changed: 0,
+        mode: 0,
+        owner: 0,
+    }
+}

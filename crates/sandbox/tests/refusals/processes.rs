@@ -1,0 +1,91 @@
+//! Other processes: none can be reached, none can be made.
+
+use crate::harness::attempt;
+
+#[test]
+fn ptrace_is_refused() {
+    let Some(outcome) = attempt(&["ptrace"]) else { return };
+
+    assert_eq!(outcome.said, "errno 1\n");
+    assert_eq!(outcome.refused("ptrace"), Some(""));
+}
+
+#[test]
+fn reading_the_memory_of_another_process_is_refused() {
+    let Some(outcome) = attempt(&["process_vm_readv"]) else { return };
+
+    assert_eq!(outcome.said, "errno 1\n");
+    assert_eq!(outcome.refused("process_vm_readv"), Some(""));
+}
+
+#[test]
+fn kill_is_refused() {
+    let Some(outcome) = attempt(&["kill"]) else { return };
+
+    assert_eq!(outcome.said, "errno 1\n");
+    assert_eq!(outcome.refused("kill"), Some("pid 4000000, signal 9"));
+}
+
+#[test]
+fn a_signal_to_a_thread_of_another_process_is_refused() {
+    let Some(outcome) = attempt(&["tgkill"]) else { return };
+
+    assert_eq!(outcome.said, "errno 1\n");
+    assert_eq!(outcome.refused("tgkill"), Some("pid 4000000, signal 9"));
+}
+
+#[test]
+fn a_handle_on_a_process_is_refused() {
+    let Some(outcome) = attempt(&["pidfd_open"]) else { return };
+
+    assert_eq!(outcome.said, "errno 1\n");
+    assert_eq!(outcome.refused("pidfd_open"), Some(""));
+}
+
+#[test]
+fn a_descriptor_of_another_process_is_refused() {
+    let Some(outcome) = attempt(&["pidfd_getfd"]) else { return };
+
+    assert_eq!(outcome.said, "errno 1\n");
+    assert_eq!(outcome.refused("pidfd_getfd"), Some(""));
+}
+
+#[test]
+fn a_new_process_is_refused() {
+    let Some(outcome) = attempt(&["fork"]) else { return };
+
+    assert_eq!(outcome.said, "errno 1\n");
+    assert_eq!(outcome.refused("clone"), Some("flags 0x11"));
+}
+
+#[test]
+fn a_second_program_is_refused() {
+    let Some(outcome) = attempt(&["execve"]) else { return };
+
+    assert_eq!(outcome.said, "errno 1\n");
+    assert_eq!(outcome.refused("execve"), Some(""));
+}
+
+#[test]
+fn a_program_by_descriptor_is_refused() {
+    let Some(outcome) = attempt(&["execveat"]) else { return };
+
+    assert_eq!(outcome.said, "errno 1\n");
+    assert_eq!(outcome.refused("execveat"), Some(""));
+}
+
+#[test]
+fn another_identity_is_refused() {
+    let Some(outcome) = attempt(&["setuid"]) else { return };
+
+    assert_eq!(outcome.said, "errno 1\n");
+    assert_eq!(outcome.refused("setuid"), Some(""));
+}
+
+#[test]
+fn another_priority_is_refused() {
+    let Some(outcome) = attempt(&["setpriority"]) else { return };
+
+    assert_eq!(outcome.said, "errno 1\n");
+    assert_eq!(outcome.refused("setpriority"), Some(""));
+}

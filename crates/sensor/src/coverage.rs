@@ -1,0 +1,168 @@
+//! What this kernel lets us do, found by trying it.
+//!
+//! The trial puts a real mark on a file system of its own (a detached tmpfs that nobody else can
+//! reach), has a thread open and execute a file there, and looks whether the question comes and
+//! whether a Deny is obeyed. A list of features is never read.
+
+use std::ffi::CString;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use outrigger_api::coverage::{EventCoverage, Gap, Level};
+use outrigger_api::{Answer, Event, EventSet};
+use rustix::fs::{Mode, OFlags};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
+
+use crate::group::{Batch, Group, Mask, descriptor_path};
+use crate::{clock, sys};
+
+/// How long one trial may take, ns; it takes well under a millisecond.
+const TRIAL_LIMIT: u64 = clock::ms(2_000);
+
+/// Why a trial did not prove what it tried.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    /// A call that the trial needs was refused.
+    #[error("{call}: {source}")]
+    Call {
+        /// The call.
+        call: &'static str,
+        /// Its error.
+        source: io::Error,
+    },
+    /// The operation went ahead without a question.
+    #[error("no question came within {} s", TRIAL_LIMIT / 1_000_000_000)]
+    NotAsked,
+    /// The question came, and the Deny was not obeyed.
+    #[error("the kernel did not obey a Deny")]
+    NotObeyed,
+}
+
+fn call<E: Into<io::Error>>(call: &'static str) -> impl FnOnce(E) -> TrialError {
+    move |source| TrialError::Call { call, source: source.into() }
+}
+
+/// Coverage of every event of the catalogue on this kernel, by trial. Needs root.
+pub fn probe() -> Vec<EventCoverage> {
+    Event::ALL.iter().map(|&event| covered(event, try_event(event))).collect()
+}
+
+fn covered(event: Event, trial: Result<(), TrialError>) -> EventCoverage {
+    let (level, reason) = match trial {
+        Ok(()) => (Level::Ask, None),
+        Err(error) => (Level::Missing, Some(error.to_string())),
+    };
+    EventCoverage {
+        event: event.name().to_owned(),
+        level,
+        sensor: "fanotify".to_owned(),
+        reason,
+        gaps: gaps(event),
+    }
+}
+
+/// Tries to deny one event on a file system made for it.
+fn try_event(event: Event) -> Result<(), TrialError> {
+    let root = private_tmpfs()?;
+    let group = Group::open(true).map_err(call("fanotify_init"))?;
+    let result = deny_once(event, group, &root);
+    // Lets a trial thread that still waits go on: the kernel allows what a closed group held.
+    group.close();
+    result
+}
+
+fn private_tmpfs() -> Result<OwnedFd, TrialError> {
+    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(call("fsopen"))?;
+    fsconfig_create(&context).map_err(call("fsconfig"))?;
+    fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())
+        .map_err(call("fsmount"))
+}
+
+fn deny_once(event: Event, group: Group, root: &OwnedFd) -> Result<(), TrialError> {
+    let name = "trial";
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let file = rustix::fs::openat(root, name, flags, Mode::from(0o755)).map_err(call("openat"))?;
+    rustix::io::write(&file, b"no program").map_err(call("write"))?;
+    drop(file);
+    let root_path = descriptor_path(root.as_raw_fd());
+    let mut path = root_path.as_bytes().to_vec();
+    path.extend(b"/trial");
+    let path = CString::new(path).expect("the path has no zero byte");
+    group
+        .mark_file_system(&root_path, Mask::of(EventSet::EMPTY.with(event)))
+        .map_err(call("fanotify_mark"))?;
+    let opener = std::thread::spawn(move || match event {
+        Event::ProcessExec => sys::exec_trial(&path).raw_os_error(),
+        _ => rustix::fs::open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+            .err()
+            .map(rustix::io::Errno::raw_os_error),
+    });
+    let mut batch = Batch::new();
+    let asked = group.wait(Some(TRIAL_LIMIT)).map_err(call("poll"))?
+        && group.read(&mut batch).map_err(call("read"))?;
+    if !asked {
+        return Err(TrialError::NotAsked);
+    }
+    for question in batch.questions() {
+        group.answer(question.file, Answer::Deny).map_err(call("write"))?;
+        sys::close(question.file);
+        if question.pidfd >= 0 {
+            sys::close(question.pidfd);
+        }
+    }
+    match opener.join() {
+        Ok(Some(libc::EPERM)) => Ok(()),
+        _ => Err(TrialError::NotObeyed),
+    }
+}
+
+/// What fanotify does not show of an event, on any kernel (`docs/limitations.md`).
+fn gaps(event: Event) -> Vec<Gap> {
+    let gap = |name: &str, why: &str, remedy: Option<&str>| Gap {
+        name: name.to_owned(),
+        why: why.to_owned(),
+        remedy: remedy.map(str::to_owned),
+    };
+    let mut gaps = vec![
+        gap(
+            "unmarked-file-system",
+            "a file system mounted only in another mount namespace, such as a container's overlay, is \
+             not under a protected tree and is not asked about",
+            Some(
+                "protect the tree that holds the container's layers, or mount it where it is seen",
+            ),
+        ),
+        gap(
+            "cached",
+            "where the cache is on, a file that engines found clean is opened without a question until somebody opens it for \
+             writing; such opens are not in the event stream",
+            Some("set cache.enabled = false"),
+        ),
+    ];
+    match event {
+        Event::ProcessExec => gaps.push(gap(
+            "memfd-exec",
+            "a program executed from memory (memfd_create) lies on no file system that can be marked",
+            Some("forbid memfd execution: sysctl vm.memfd_noexec=2 (Linux 6.3 and later)"),
+        )),
+        _ => gaps.push(gap(
+            "open-before-mark",
+            "a descriptor opened before protection began keeps reading its file",
+            Some("start protection before the services that it protects"),
+        )),
+    }
+    gaps
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_event_is_found_by_trial_or_says_why_not() {
+        let found = probe();
+
+        assert_eq!(found.len(), Event::ALL.len());
+        assert!(found.iter().all(|entry| (entry.level == Level::Ask) == entry.reason.is_none()));
+    }
+}

@@ -1,0 +1,423 @@
+//! One engine: its life, its process, its books.
+//!
+//! Everything that ends a process goes through [`Engine::lose`], so each end is told once, counted
+//! once and costs the engine what the life says.
+
+mod books;
+mod command;
+mod frames;
+
+use std::os::fd::BorrowedFd;
+
+use outrigger_api::FailureReason;
+use outrigger_api::control::EngineState;
+use outrigger_sandbox::Exit;
+
+use crate::happening::{EngineIndex, EngineSpec, Happening, Level};
+use crate::launcher::{LaunchError, Launcher};
+use crate::life::{Life, Next, Overdue, Tally, Terms};
+use crate::meter::Meter;
+use crate::unit::{Remains, Unit};
+use books::Books;
+pub use command::CommandError;
+
+/// Most that is read from one descriptor of an engine in one call.
+const READS_MAX: usize = 64;
+/// Control frames per second that are too many. One that docks sends two or three; after that, one
+/// per `heartbeat_ms` and what it logs.
+const FRAMES_PER_SECOND: u32 = 1000;
+/// Bytes that are no message, answers to what was never asked: so many within the restart window are
+/// no accident.
+const ABUSES_MAX: u32 = 8;
+/// Lines of an engine per second that reach the journal.
+const LINES_PER_SECOND: u32 = 50;
+/// Refused calls of an engine per second that are told by name.
+const CALLS_PER_SECOND: u32 = 20;
+/// What an engine has to end by itself after `Stop`, ns.
+const STOP_NS: u64 = 100_000_000;
+/// How long the exit of a process is waited for that has closed its control socket, ns. It comes
+/// within microseconds if the process ended, and tells more.
+const EXIT_NS: u64 = 10_000_000;
+/// ns in a second.
+const SECOND: u64 = 1_000_000_000;
+
+/// A descriptor of an engine that is polled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// The control socket.
+    Control,
+    /// The end of the process.
+    Exit,
+    /// Refused calls.
+    Calls,
+    /// Standard output and error.
+    Output,
+    /// The end of a process that does not count any more.
+    Remains,
+}
+
+/// One engine.
+#[derive(Debug)]
+pub(crate) struct Engine {
+    index: EngineIndex,
+    spec: EngineSpec,
+    uid: u32,
+    life: Life,
+    unit: Option<Unit>,
+    remains: Option<Remains>,
+    frames: Tally,
+    abuses: Tally,
+    lines: Meter,
+    calls: Meter,
+    books: Books,
+}
+
+impl Engine {
+    pub(crate) fn new(index: EngineIndex, spec: EngineSpec, uid: u32) -> Self {
+        let terms = Terms::new(&spec.manifest.limits, &spec.config);
+        Self {
+            index,
+            uid,
+            life: Life::new(terms),
+            unit: None,
+            remains: None,
+            frames: Tally::new(FRAMES_PER_SECOND, SECOND),
+            abuses: Tally::new(ABUSES_MAX, terms.restart_window),
+            lines: Meter::new(LINES_PER_SECOND),
+            calls: Meter::new(CALLS_PER_SECOND),
+            books: Books::default(),
+            spec,
+        }
+    }
+
+    /// What is to be polled for it now.
+    pub(crate) fn descriptors(&self, now: u64) -> impl Iterator<Item = (BorrowedFd<'_>, Source)> {
+        let unit = self.unit.as_ref();
+        // While its lines are over the rate its pipe is left to fill: then it waits, not the host.
+        let output = unit.filter(|_| !self.lines.is_full(now)).and_then(Unit::output);
+        [
+            (unit.and_then(Unit::control), Source::Control),
+            (unit.map(|unit| unit.process.ended()), Source::Exit),
+            (unit.and_then(|unit| unit.process.calls()), Source::Calls),
+            (output, Source::Output),
+            (self.remains.as_ref().map(Remains::ended), Source::Remains),
+        ]
+        .into_iter()
+        .filter_map(|(descriptor, source)| descriptor.map(|descriptor| (descriptor, source)))
+    }
+
+    /// When it next needs a tick.
+    pub(crate) fn wake(&self) -> Option<u64> {
+        // A start waits for the last process to be gone, which is polled for.
+        let start = self.life.start_due().filter(|_| self.remains.is_none());
+        let exit = self.unit.as_ref().and_then(|unit| unit.closed).map(exit_due);
+        let kill = self.remains.as_ref().and_then(Remains::kill_at);
+        [self.life.wake(), start, exit, kill, self.lines.wake(), self.calls.wake()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// The descriptor of `source` is readable.
+    pub(crate) fn ready(&mut self, source: Source, now: u64, out: &mut Vec<Happening>) {
+        match source {
+            Source::Control => self.read_control(now, out),
+            Source::Exit => self.read_exit(now, out),
+            Source::Calls => self.read_calls(now, out),
+            Source::Output => self.read_output(now, out),
+            Source::Remains => self.clear_remains(now),
+        }
+    }
+
+    /// Does what is due at `now`, a start aside.
+    pub(crate) fn tick(&mut self, now: u64, out: &mut Vec<Happening>) {
+        self.clear_remains(now);
+        // Before the limits: a loss found there is judged by the next tick, as any other.
+        self.judge_loss(now, out);
+        self.look_at_limits(now, out);
+        if let Some(nonce) = self.life.ping(now) {
+            self.send_ping(nonce);
+        }
+        self.sum_up(now, out);
+    }
+
+    /// Since when a start of it is due; `None` if none is at `now`.
+    pub(crate) fn start_due(&self, now: u64) -> Option<u64> {
+        let due = self.life.start_due().filter(|due| *due <= now)?;
+        (self.unit.is_none() && self.remains.is_none()).then_some(due)
+    }
+
+    /// Starts a process.
+    pub(crate) fn start(
+        &mut self,
+        launcher: &mut dyn Launcher,
+        now: u64,
+        out: &mut Vec<Happening>,
+    ) {
+        match Unit::start(&self.spec, self.uid, launcher) {
+            Ok(unit) => {
+                self.books.starts += 1;
+                self.books.sandbox_missing = unit.process.sandbox_missing();
+                self.books.misses = 0;
+                self.unit = Some(unit);
+                self.frames.clear();
+                self.life.started(now);
+                out.push(Happening::Starting(self.index));
+            }
+            Err(error) => {
+                let text = format!("cannot be started: {}", chain(&error));
+                self.books.fault(FailureReason::NotDocked, &text);
+                self.life.start_failed(now);
+                self.log(Level::Error, text, out);
+            }
+        }
+    }
+
+    /// The host found a fault of this engine's.
+    pub(crate) fn fault(
+        &mut self,
+        reason: FailureReason,
+        detail: &str,
+        now: u64,
+        out: &mut Vec<Happening>,
+    ) {
+        match reason {
+            FailureReason::Garbage | FailureReason::ForeignAnswer => {
+                self.abuse(reason, detail, now, out);
+            }
+            // The ring cannot be used any more, and comes anew with the next process.
+            FailureReason::RingCorrupt | FailureReason::EngineHung => {
+                self.lose(reason, detail, now, out);
+            }
+            _ => self.books.fault(reason, detail),
+        }
+    }
+
+    /// It let `count` questions pass their deadline.
+    pub(crate) fn missed(&mut self, count: u32, now: u64, out: &mut Vec<Happening>) {
+        self.books.misses += u64::from(count);
+        if self.life.missed(count, now) {
+            let config = &self.spec.config;
+            let why = format!(
+                "{} questions missed within {} ms, the limit is {}",
+                self.life.misses(),
+                config.miss_window_ms,
+                config.misses_max
+            );
+            self.quarantine(FailureReason::EngineSlow, why, now, out);
+        }
+    }
+
+    /// The last loss was a poisoned object's fault.
+    pub(crate) fn pardon(&mut self, now: u64) {
+        self.life.pardon(now);
+    }
+
+    /// The host stood still for `gap` ns up to `now`.
+    pub(crate) fn stood_still(&mut self, gap: u64, now: u64) {
+        self.life.stood_still(gap, now);
+    }
+
+    /// Ends its process for good; it has [`STOP_NS`] for it.
+    pub(crate) fn stop(&mut self, now: u64) {
+        if let Some(unit) = self.unit.take() {
+            self.say_stop(&unit);
+            self.remains = Some(unit.end(Some(now.saturating_add(STOP_NS))));
+        }
+        self.life.fail();
+    }
+
+    /// Kills what is left of a process.
+    pub(crate) fn kill_remains(&mut self) {
+        if let Some(remains) = &mut self.remains {
+            remains.kill();
+        }
+    }
+
+    /// Lets go of what is left of a process, which waits for its end.
+    pub(crate) fn drop_remains(&mut self) {
+        self.remains = None;
+    }
+
+    /// Bytes or answers that no engine that means well sends: some are borne, more are not.
+    fn abuse(&mut self, reason: FailureReason, detail: &str, now: u64, out: &mut Vec<Happening>) {
+        if self.unit.is_none() {
+            return self.books.fault(reason, detail);
+        }
+        if self.abuses.add(1, now) {
+            let why = format!("{ABUSES_MAX} times {reason} or alike; last: {detail}");
+            return self.quarantine(reason, why, now, out);
+        }
+        self.books.fault(reason, detail);
+    }
+
+    /// Ends its process, whose word counts no more. The next tick decides what follows.
+    fn lose(&mut self, reason: FailureReason, detail: &str, now: u64, out: &mut Vec<Happening>) {
+        self.books.fault(reason, detail);
+        self.end(reason, None, now, out);
+    }
+
+    /// Ends its process and takes it off the dock.
+    fn quarantine(
+        &mut self,
+        reason: FailureReason,
+        why: String,
+        now: u64,
+        out: &mut Vec<Happening>,
+    ) {
+        self.lose(reason, &why, now, out);
+        self.quarantined(why, out);
+    }
+
+    /// Ends its process, if there is one, at once or by `kill_at`.
+    fn end(
+        &mut self,
+        reason: FailureReason,
+        kill_at: Option<u64>,
+        now: u64,
+        out: &mut Vec<Happening>,
+    ) {
+        // What it was refused is not forgotten with it.
+        self.read_calls(now, out);
+        if let Some(unit) = self.unit.take() {
+            self.books.end_of(&*unit.process);
+            self.remains = Some(unit.end(kill_at));
+            self.life.lost(now);
+            out.push(Happening::Lost(self.index, reason));
+        }
+    }
+
+    fn quarantined(&mut self, why: String, out: &mut Vec<Happening>) {
+        self.life.quarantine();
+        self.books.last(&why);
+        out.push(Happening::Quarantined(self.index, why));
+    }
+
+    fn judge_loss(&mut self, now: u64, out: &mut Vec<Happening>) {
+        match self.life.decide(now) {
+            Some(Next::Quarantined) => {
+                let (_, max) = self.life.restarts_left(now);
+                let seconds = self.spec.config.restart_window_ms / 1000;
+                let last = self.books.last_fault().unwrap_or("nothing told");
+                let why = format!("{max} restarts within {seconds} s are used up; last: {last}");
+                self.books.count(FailureReason::BudgetExhausted);
+                self.quarantined(why, out);
+            }
+            Some(Next::Failed) => {
+                let why = self.books.last_fault().unwrap_or("could not be started").to_owned();
+                out.push(Happening::Failed(self.index, why));
+            }
+            Some(Next::Restart { .. }) | None => {}
+        }
+    }
+
+    fn look_at_limits(&mut self, now: u64, out: &mut Vec<Happening>) {
+        if self.life.overdue(now).is_some() {
+            // What it has said lies in the socket if the host came late.
+            self.read_control(now, out);
+        }
+        let limits = self.spec.manifest.limits;
+        match self.life.overdue(now) {
+            Some(Overdue::Start) => {
+                let text = format!("not docked {} ms after its start", limits.start_ms);
+                self.lose(FailureReason::EngineHung, &text, now, out);
+            }
+            Some(Overdue::Heartbeat) => {
+                let text = format!("gave no sign of life for {} ms", limits.hang_ms);
+                self.lose(FailureReason::EngineHung, &text, now, out);
+            }
+            None => {}
+        }
+        let closed = self.unit.as_ref().and_then(|unit| unit.closed);
+        if closed.is_some_and(|at| exit_due(at) <= now) {
+            self.lose(FailureReason::EngineCrashed, "closed its control socket", now, out);
+        }
+    }
+
+    fn read_exit(&mut self, now: u64, out: &mut Vec<Happening>) {
+        let exit = match self.unit.as_ref().map(|unit| unit.process.exit()) {
+            None | Some(Ok(None)) => return,
+            Some(Ok(Some(exit))) => Ok(exit),
+            Some(Err(error)) => Err(error),
+        };
+        // Its last words first: they may say why.
+        self.read_control(now, out);
+        self.read_output(now, out);
+        let (reason, mut text) = match exit {
+            Ok(exit @ Exit::OutOfMemory) => (FailureReason::OutOfMemory, exit.to_string()),
+            Ok(exit) => (FailureReason::EngineCrashed, exit.to_string()),
+            Err(error) => (FailureReason::EngineCrashed, format!("ended, unknown how: {error}")),
+        };
+        if self.unit.as_ref().is_some_and(|unit| unit.closed.is_some()) {
+            text = format!("closed its control socket and {text}");
+        }
+        if let Some(line) = self.books.last_line() {
+            text = format!("{text}; its last line: {line}");
+        }
+        self.lose(reason, &text, now, out);
+    }
+
+    fn read_calls(&mut self, now: u64, out: &mut Vec<Happening>) {
+        for _ in 0..READS_MAX {
+            let Some(call) = self.unit.as_ref().and_then(|unit| unit.process.next_call()) else {
+                return;
+            };
+            self.books.refused_calls += 1;
+            if self.calls.admit(now) {
+                let detail = call.detail.as_deref().map(crate::text::clean);
+                let call = call.call.into_owned();
+                out.push(Happening::CallRefused { engine: self.index, call, detail });
+            }
+        }
+    }
+
+    fn read_output(&mut self, now: u64, out: &mut Vec<Happening>) {
+        let Some(unit) = &mut self.unit else { return };
+        for line in unit.read_output() {
+            self.books.line(&line);
+            if self.lines.admit(now) {
+                self.log(Level::Info, line, out);
+            }
+        }
+    }
+
+    /// Lets go of the remains if they are gone, and kills them if they had their time.
+    pub(crate) fn clear_remains(&mut self, now: u64) {
+        if self.remains.as_mut().is_some_and(|remains| remains.is_gone(now)) {
+            self.remains = None;
+        }
+    }
+
+    fn sum_up(&mut self, now: u64, out: &mut Vec<Happening>) {
+        if let Some(count) = self.lines.settle(now) {
+            self.log(Level::Warning, format!("{count} more lines of it were left out"), out);
+        }
+        if let Some(count) = self.calls.settle(now) {
+            self.log(Level::Warning, format!("{count} more calls of it were refused"), out);
+        }
+    }
+
+    fn log(&self, level: Level, text: String, out: &mut Vec<Happening>) {
+        out.push(Happening::Log { engine: self.index, level, text });
+    }
+
+    fn state(&self) -> EngineState {
+        self.life.state()
+    }
+}
+
+/// When the exit of a process is not waited for any more that closed its socket at `closed`.
+const fn exit_due(closed: u64) -> u64 {
+    closed.saturating_add(EXIT_NS)
+}
+
+/// An error and its sources in one line.
+fn chain(error: &LaunchError) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}

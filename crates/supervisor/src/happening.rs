@@ -1,0 +1,87 @@
+//! What a supervisor is given and what it tells.
+
+use std::os::fd::OwnedFd;
+
+use outrigger_api::settings::{EngineConfig, Manifest};
+use outrigger_api::{Event, FailureReason};
+use outrigger_dock::{EventWriter, VerdictReader};
+
+/// An engine's place in the list that the supervisor was made with; less than 64.
+pub type EngineIndex = usize;
+
+/// One engine as configured.
+#[derive(Debug, Clone)]
+pub struct EngineSpec {
+    /// What its vendor says.
+    pub manifest: Manifest,
+    /// What the administrator says.
+    pub config: EngineConfig,
+    /// The events that it will be asked about.
+    pub events: Vec<Event>,
+}
+
+/// The host's ends of what questions and answers go through. Made anew for each process.
+#[derive(Debug)]
+pub struct Link {
+    /// Questions to the engine.
+    pub events: EventWriter,
+    /// Its verdicts, hostile.
+    pub verdicts: VerdictReader,
+    /// Content descriptors to the engine ([`outrigger_dock::content::send`]); `None` if it was
+    /// granted no content.
+    pub content: Option<OwnedFd>,
+}
+
+/// How much a line of an engine matters, as the engine says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// An error.
+    Error,
+    /// A warning.
+    Warning,
+    /// Information.
+    Info,
+}
+
+/// What happened to an engine.
+#[derive(Debug)]
+pub enum Happening {
+    /// It has a process, which is not docked yet.
+    Starting(EngineIndex),
+    /// It takes questions from now on.
+    Docked(EngineIndex, Box<Link>),
+    /// Its process is gone or as good as gone: no answer of it counts any more. Comes for a process
+    /// that had not docked as well. What becomes of it is decided by the next tick; until then
+    /// [`crate::Supervisor::pardon`] costs it nothing.
+    Lost(EngineIndex, FailureReason),
+    /// It is off the dock until released, for this reason. If it had a process, `Lost` came first.
+    Quarantined(EngineIndex, String),
+    /// It could not be started, or was refused in the handshake, for this reason; it is not tried
+    /// again until an operator restarts it.
+    Failed(EngineIndex, String),
+    /// An operator ended its quarantine; it starts.
+    Released(EngineIndex),
+    /// It judges by other content from now on, which it describes so: what was cached before is
+    /// stale.
+    ContentChanged(EngineIndex, String),
+    /// It refused new content and goes on with the old; why.
+    ContentRefused(EngineIndex, String),
+    /// A line for the journal, from the engine or about it.
+    Log {
+        /// The engine.
+        engine: EngineIndex,
+        /// How much it matters.
+        level: Level,
+        /// The line, cleaned, at most 1,024 bytes.
+        text: String,
+    },
+    /// Its sandbox refused a call. At most some per second; more are summed up in a `Log`.
+    CallRefused {
+        /// The engine.
+        engine: EngineIndex,
+        /// The call's name.
+        call: String,
+        /// The path of an open and the like.
+        detail: Option<String>,
+    },
+}

@@ -1,0 +1,41 @@
+//! Engines' lives: start, feed, heartbeat, restart budget, quarantine.
+//!
+//! A [`Supervisor`] owns the processes of all engines and the sockets to them. Its caller owns the
+//! thread and the clock: it polls [`Supervisor::descriptors`], sleeps no longer than until
+//! [`Supervisor::next_wake`], calls [`Supervisor::ready`] and [`Supervisor::tick`], and acts on the
+//! [`Happening`]s. The rings of an engine are made here and handed over when it has docked; what goes
+//! through them is the caller's, who reports what it finds there ([`Supervisor::fault`],
+//! [`Supervisor::misses`]).
+//!
+//! ```text
+//! launcher ──▶ process ──Hello──▶ Welcome + rings ──Docked──▶ Happening::Docked(Link)
+//!     ▲                                                            │ Ping / Heartbeat
+//!     │ budget, back-off (life.rs)                                 ▼
+//!     └───────────── Happening::Lost ◀── exit, hang, time-out, ring corrupt
+//!                         │ budget used up, misses, garbage
+//!                         ▼
+//!                    Quarantined: no process, costs nothing, until released
+//! ```
+//!
+//! Threat position: every byte on the control socket and on the output pipe, and every refused call,
+//! is a hostile engine's. What is read from one engine per call is bounded, what is passed on of its
+//! texts is cut, cleaned and rate-limited, and one that floods is ended.
+//!
+//! Nothing here waits, [`Supervisor::stop_all`] aside. A start takes some milliseconds in the kernel,
+//! so a tick makes one at most.
+
+#![forbid(unsafe_code)]
+
+mod engine;
+mod happening;
+mod launcher;
+mod life;
+mod meter;
+mod supervisor;
+mod text;
+mod unit;
+
+pub use engine::CommandError;
+pub use happening::{EngineIndex, EngineSpec, Happening, Level, Link};
+pub use launcher::{LaunchError, Launcher, Process, SandboxLauncher, Start};
+pub use supervisor::{Supervisor, Token};

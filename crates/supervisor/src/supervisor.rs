@@ -1,0 +1,208 @@
+//! The set of all engines.
+
+use std::collections::BTreeSet;
+use std::os::fd::BorrowedFd;
+
+use outrigger_api::FailureReason;
+use outrigger_api::control::{EngineAction, EngineStatus};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::engine::{CommandError, Engine, Source};
+use crate::happening::{EngineIndex, EngineSpec, Happening};
+use crate::launcher::Launcher;
+
+/// The first user that is given to an engine for which none was configured.
+const FIRST_UID: u32 = 61_000;
+/// How late the caller may come before that counts as standing still, ns. What a busy machine takes
+/// to schedule a thread is far below; time limits of engines are not.
+const LATE_NS: u64 = 200_000_000;
+/// How long [`Supervisor::stop_all`] waits for engines to end by themselves.
+const STOP_LIMIT: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+
+/// Owns the lives of all engines.
+///
+/// Call it from one thread that lasts: an engine's process lives no longer than the thread that
+/// started it.
+#[derive(Debug)]
+pub struct Supervisor {
+    engines: Vec<Engine>,
+    launcher: Box<dyn Launcher>,
+    /// The last time it was told, ns.
+    now: u64,
+    /// When it wanted to be called next, as of the last tick.
+    planned: Option<u64>,
+}
+
+/// Names a descriptor of [`Supervisor::descriptors`]. An old one is harmless.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token {
+    engine: EngineIndex,
+    source: Source,
+}
+
+impl Supervisor {
+    /// A supervisor of `specs`, all of which are due to start at the first ticks.
+    pub fn new(specs: Vec<EngineSpec>, launcher: Box<dyn Launcher>) -> Self {
+        let uids = assign_uids(&specs);
+        let engines = specs.into_iter().zip(uids).enumerate();
+        Self {
+            engines: engines.map(|(index, (spec, uid))| Engine::new(index, spec, uid)).collect(),
+            launcher,
+            now: 0,
+            planned: None,
+        }
+    }
+
+    /// What to poll for reading, at most five per engine. Ask again after each call that changes
+    /// anything: descriptors come and go with processes.
+    pub fn descriptors(&self) -> Vec<(BorrowedFd<'_>, Token)> {
+        let of = |(index, engine)| {
+            let engine: &Engine = engine;
+            let token = move |source| Token { engine: index, source };
+            engine.descriptors(self.now).map(move |(fd, source)| (fd, token(source)))
+        };
+        self.engines.iter().enumerate().flat_map(of).collect()
+    }
+
+    /// When [`Supervisor::tick`] is due, ns of `CLOCK_MONOTONIC`; a time that has passed means now.
+    /// `None`: only if a descriptor is readable.
+    pub fn next_wake(&self) -> Option<u64> {
+        self.engines.iter().filter_map(Engine::wake).min()
+    }
+
+    /// The descriptor of `token` is readable. What is read of it is bounded.
+    pub fn ready(&mut self, token: Token, now: u64, out: &mut Vec<Happening>) {
+        self.with(token.engine, now, |engine| engine.ready(token.source, now, out));
+    }
+
+    /// Does what is due; starts one engine at most.
+    pub fn tick(&mut self, now: u64, out: &mut Vec<Happening>) {
+        self.clock(now);
+        for engine in &mut self.engines {
+            engine.tick(now, out);
+        }
+        let due =
+            self.engines.iter_mut().filter_map(|engine| Some((engine.start_due(now)?, engine)));
+        if let Some((_, engine)) = due.min_by_key(|(due, _)| *due) {
+            engine.start(&mut *self.launcher, now, out);
+        }
+        self.planned = self.next_wake();
+    }
+
+    /// The host found a fault of `engine`'s: counted; a corrupt ring ends its process; garbage and
+    /// foreign answers do past a small number, for good.
+    pub fn fault(
+        &mut self,
+        engine: EngineIndex,
+        reason: FailureReason,
+        detail: &str,
+        now: u64,
+        out: &mut Vec<Happening>,
+    ) {
+        self.with(engine, now, |engine| engine.fault(reason, detail, now, out));
+    }
+
+    /// `engine` let `count` questions pass their deadline.
+    pub fn misses(&mut self, engine: EngineIndex, count: u32, now: u64, out: &mut Vec<Happening>) {
+        self.with(engine, now, |engine| engine.missed(count, now, out));
+    }
+
+    /// The last loss of `engine` was the fault of an object that it will not be asked about again:
+    /// this loss and the one before it, in which the object was first suspected, cost it no restart
+    /// and no wait. Call it on [`Happening::Lost`], before the next tick: it does not end a
+    /// quarantine.
+    pub fn pardon(&mut self, engine: EngineIndex, now: u64) {
+        self.with(engine, now, |engine| engine.pardon(now));
+    }
+
+    /// Does what an operator wants; what was done, for a person.
+    ///
+    /// # Errors
+    ///
+    /// [`CommandError`] with the engine's state if that does not allow it.
+    pub fn command(
+        &mut self,
+        engine: EngineIndex,
+        action: EngineAction,
+        now: u64,
+        out: &mut Vec<Happening>,
+    ) -> Result<String, CommandError> {
+        self.with(engine, now, |engine| engine.command(action, now, out))
+            .unwrap_or(Err(CommandError::Unknown(engine)))
+    }
+
+    /// The state of every engine. What goes through the rings and what decision knows (`asked`, the
+    /// votes, `latency_ns`, `poisoned_objects`) is left at nothing.
+    pub fn status(&self) -> Vec<EngineStatus> {
+        self.engines.iter().map(|engine| engine.status(self.now)).collect()
+    }
+
+    /// Ends all engines, and none is started again. Waits: a moment for those that end when told,
+    /// then up to a second for each whose end the kernel delays.
+    pub fn stop_all(&mut self, now: u64) {
+        for engine in &mut self.engines {
+            engine.stop(now);
+        }
+        self.wait_for_ends();
+        // All are killed before one is waited for.
+        self.engines.iter_mut().for_each(Engine::kill_remains);
+        for engine in &mut self.engines {
+            engine.drop_remains();
+        }
+    }
+
+    /// Waits until every process that was told to stop has ended, or the time for it is over.
+    fn wait_for_ends(&mut self) {
+        while self.one_has_ended() {
+            for engine in &mut self.engines {
+                engine.clear_remains(self.now);
+            }
+        }
+    }
+
+    /// Waits for a process to end; false if none is left or none ends in time.
+    fn one_has_ended(&self) -> bool {
+        let of = |(fd, _)| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        let mut ends: Vec<_> = self.descriptors().into_iter().map(of).collect();
+        !ends.is_empty() && matches!(poll(&mut ends, Some(&STOP_LIMIT)), Ok(1..))
+    }
+
+    /// Has `engine` do something at `now`.
+    fn with<T>(
+        &mut self,
+        engine: EngineIndex,
+        now: u64,
+        act: impl FnOnce(&mut Engine) -> T,
+    ) -> Option<T> {
+        self.clock(now);
+        let result = self.engines.get_mut(engine).map(act);
+        self.planned = self.next_wake();
+        result
+    }
+
+    /// Takes `now`, and holds time in which nobody called against no engine.
+    fn clock(&mut self, now: u64) {
+        let expected = self.planned.map_or(now, |planned| planned.max(self.now));
+        let gap = now.saturating_sub(expected);
+        if gap > LATE_NS {
+            tracing::warn!(ms = gap / 1_000_000, "the supervisor was not called in time");
+            self.engines.iter_mut().for_each(|engine| engine.stood_still(gap, now));
+        }
+        self.now = self.now.max(now);
+    }
+}
+
+/// A user for each engine, no two the same: the configured one, else one by its place in the list.
+fn assign_uids(specs: &[EngineSpec]) -> Vec<u32> {
+    let mut taken: BTreeSet<u32> = specs.iter().filter_map(|spec| spec.config.uid).collect();
+    let mut free = |wanted: u32| {
+        let uid = (wanted..).find(|uid| !taken.contains(uid)).unwrap_or(wanted);
+        taken.insert(uid);
+        uid
+    };
+    specs
+        .iter()
+        .zip(FIRST_UID..)
+        .map(|(spec, wanted)| spec.config.uid.unwrap_or_else(|| free(wanted)))
+        .collect()
+}

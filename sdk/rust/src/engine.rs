@@ -1,0 +1,74 @@
+//! What an engine's author writes.
+
+use std::path::Path;
+
+use outrigger_api::Verdict;
+use outrigger_api::record::Detail;
+
+use crate::question::Question;
+
+/// An engine. All methods are called by one thread, one at a time.
+pub trait Engine {
+    /// The engine's name, as in its manifest.
+    fn name(&self) -> &str;
+
+    /// The engine's version, as in its manifest.
+    fn version(&self) -> &str;
+
+    /// Reads the content folder, at the start and whenever the host says that it changed. Gives a
+    /// description of what is in force now, for the operator: `12 deny, 3 allow`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, where, and what it should be. The engine must then judge as it did before; at the
+    /// start, it does not dock.
+    fn load(&mut self, content: &Path) -> Result<String, String> {
+        let _ = content;
+        Ok("no content".to_owned())
+    }
+
+    /// Judges one question. Somebody waits for the answer, until [`Question::remaining`] is over.
+    fn judge(&mut self, question: &Question<'_>) -> Judgement;
+
+    /// Sees an event that waits for no answer.
+    fn notice(&mut self, event: &Question<'_>) {
+        let _ = event;
+    }
+}
+
+/// An engine's answer to one question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Judgement {
+    pub(crate) verdict: Verdict,
+    pub(crate) detail: Detail,
+}
+
+impl Judgement {
+    /// No objection.
+    pub fn allow() -> Self {
+        Self { verdict: Verdict::Allow, detail: Detail::default() }
+    }
+
+    /// An objection, which is enough to refuse; `detail` says why, in up to 64 bytes of UTF-8 (a longer
+    /// one is cut).
+    pub fn deny(detail: impl AsRef<str>) -> Self {
+        Self { verdict: Verdict::Deny, detail: Detail::new(detail.as_ref()) }
+    }
+
+    /// No opinion, because the question could not be judged; `detail` says why, as in [`Self::deny`].
+    /// Not an Allow: if the engine is required, the policy's fallback decides.
+    pub fn abstain(detail: impl AsRef<str>) -> Self {
+        Self { verdict: Verdict::Abstain, detail: Detail::new(detail.as_ref()) }
+    }
+
+    /// The verdict.
+    pub fn verdict(&self) -> Verdict {
+        self.verdict
+    }
+
+    /// What the engine says of it.
+    pub fn detail(&self) -> &str {
+        self.detail.as_str()
+    }
+}

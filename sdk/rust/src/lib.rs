@@ -1,0 +1,50 @@
+//! What an engine links to dock.
+//!
+//! An engine is a program with one type that implements [`Engine`] and a `main` that calls [`run`]:
+//!
+//! ```no_run
+#![doc = include_str!("../examples/tiny.rs")]
+//! ```
+//!
+//! The host starts it in a sandbox of its own: an unprivileged user, no network, a root that holds
+//! what its manifest names, its content folder at [`CONTENT_DIR`]. It reads a question's file through
+//! [`Question::content`] and nothing else of the machine. `fork`, `exec`, sockets, locks, leases and
+//! `ioctl` are refused there, threads are not.
+//!
+//! How the engine lives: two threads of the SDK, as a rule. The one that called [`run`] judges; it loads the
+//! content, takes questions off the ring, and sleeps while there are none. The other waits for the
+//! host's messages and hands them over. A ping is answered by the judging thread, between two
+//! questions: an engine whose judge is stuck looks stuck. So does a reload happen between two
+//! questions, and those that come meanwhile wait for it.
+//!
+//! A file on FUSE or a network file system can keep its readers waiting for ever. The SDK reads such a
+//! file before it asks the judge, on up to four more threads, while the judge is asked about others. It
+//! takes up to [`READ_AHEAD_MAX`] bytes of memory for each thread, which the manifest's limits must leave
+//! room for. From a question whose file system does not answer in time, the SDK abstains by itself.
+//!
+//! What the SDK does not do: it opens no file, and it catches no panic. A panic ends the process, the
+//! host answers what was open by its rules, and starts the engine again.
+//!
+//! Deadlines: for a question whose deadline has passed the SDK sends nothing. It does not hand it to
+//! the judge if it came too late, nor sends the verdict if that came too late: the host has answered
+//! by then, and a late answer is a fault that counts against the engine.
+
+#![forbid(unsafe_code)]
+
+mod clock;
+mod content;
+mod desk;
+mod engine;
+mod inbox;
+#[cfg(feature = "kit")]
+pub mod kit;
+mod lane;
+mod listener;
+mod question;
+mod run;
+
+pub use content::{Content, ContentAbsent, READ_AHEAD_MAX};
+pub use engine::{Engine, Judgement};
+pub use outrigger_api::{CaseId, Event, FileKey, ProcessKey, Verdict};
+pub use question::Question;
+pub use run::{CONTENT_DIR, Ended, RunError, run, run_in, run_on};

@@ -1,0 +1,46 @@
+//! Figures that tests measure: printed always, and an error where they break a promise.
+
+use std::fmt::Display;
+use std::io::Write;
+
+use anyhow::{Result, ensure};
+
+/// Prints one line to the test's output.
+pub fn say(text: impl Display) {
+    let mut out = std::io::stdout().lock();
+    // Nobody reads it any more if it cannot be written, so nothing is lost.
+    let _ = writeln!(out, "    {text}");
+    let _ = out.flush();
+}
+
+/// Prints `value` beside the largest that is promised.
+///
+/// # Errors
+///
+/// If it is larger.
+pub fn at_most<T: PartialOrd + Display>(
+    what: &str,
+    value: T,
+    promised: T,
+    unit: &str,
+) -> Result<()> {
+    say(format_args!("{what}: {value:.2} {unit} (promised at most {promised} {unit})"));
+    ensure!(value <= promised, "{what}: {value:.2} {unit}, promised at most {promised} {unit}");
+    Ok(())
+}
+
+/// Prints `value` beside the smallest that is promised.
+///
+/// # Errors
+///
+/// If it is smaller.
+pub fn at_least<T: PartialOrd + Display>(
+    what: &str,
+    value: T,
+    promised: T,
+    unit: &str,
+) -> Result<()> {
+    say(format_args!("{what}: {value:.2} {unit} (promised at least {promised} {unit})"));
+    ensure!(value >= promised, "{what}: {value:.2} {unit}, promised at least {promised} {unit}");
+    Ok(())
+}

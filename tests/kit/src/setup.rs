@@ -1,0 +1,314 @@
+//! What the platform is started with: a configuration and manifests, written as an operator would.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use outrigger_api::verdict::Fallback;
+
+use crate::bait;
+use crate::binaries;
+
+/// A configuration of the host. The defaults are those of the product unless said.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    trees: Vec<PathBuf>,
+    engines: Vec<EngineSetup>,
+    fallback: Fallback,
+    budget_ms: u32,
+    content_budget_ms: u32,
+    cache: bool,
+    in_flight_max: Option<u32>,
+    without_quarantined: bool,
+    monitor: bool,
+    guarded: Vec<PathBuf>,
+}
+
+/// An engine's manifest and its place in the configuration.
+#[derive(Debug, Clone)]
+pub struct EngineSetup {
+    name: String,
+    binary: &'static str,
+    content_file: (&'static str, String),
+    reads_content: bool,
+    required: bool,
+    fields: Vec<&'static str>,
+    misses_max: Option<u32>,
+    restarts_max: Option<u32>,
+    hang_ms: u32,
+    memory_bytes: Option<u64>,
+    threads: Option<u32>,
+}
+
+impl Setup {
+    /// Protects `tree` and what is mounted below it. Both budgets are 50 ms.
+    pub fn protecting(tree: &Path) -> Self {
+        Self {
+            trees: vec![tree.to_owned()],
+            engines: Vec::new(),
+            fallback: Fallback::Open,
+            budget_ms: 50,
+            content_budget_ms: 50,
+            cache: true,
+            in_flight_max: None,
+            without_quarantined: false,
+            monitor: false,
+            guarded: Vec::new(),
+        }
+    }
+
+    /// Docks `engine` too.
+    #[must_use]
+    pub fn engine(mut self, engine: EngineSetup) -> Self {
+        self.engines.push(engine);
+        self
+    }
+
+    /// Denies where a required verdict does not come.
+    #[must_use]
+    pub fn fail_closed(mut self) -> Self {
+        self.fallback = Fallback::Closed;
+        self
+    }
+
+    /// Gives every question `ms` milliseconds.
+    #[must_use]
+    pub fn budget_ms(mut self, ms: u32) -> Self {
+        self.budget_ms = ms;
+        self.content_budget_ms = ms;
+        self
+    }
+
+    /// Caches nothing.
+    #[must_use]
+    pub fn uncached(mut self) -> Self {
+        self.cache = false;
+        self
+    }
+
+    /// Decides at most `count` questions at a time.
+    #[must_use]
+    pub fn in_flight_max(mut self, count: u32) -> Self {
+        self.in_flight_max = Some(count);
+        self
+    }
+
+    /// Goes on without an engine that is in quarantine.
+    #[must_use]
+    pub fn without_quarantined(mut self) -> Self {
+        self.without_quarantined = true;
+        self
+    }
+
+    /// Refuses nothing.
+    #[must_use]
+    pub fn monitor(mut self) -> Self {
+        self.monitor = true;
+        self
+    }
+
+    /// Lets no engine deny `path`.
+    #[must_use]
+    pub fn guarding(mut self, path: &Path) -> Self {
+        self.guarded.push(path.to_owned());
+        self
+    }
+
+    /// Names of the engines, in order.
+    pub fn engine_names(&self) -> impl Iterator<Item = &str> {
+        self.engines.iter().map(|engine| engine.name.as_str())
+    }
+
+    /// Writes everything below `folder`; gives the configuration file.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be written or an engine is not built.
+    pub fn write(&self, folder: &Path) -> Result<PathBuf> {
+        let state = folder.join("state");
+        fs::create_dir_all(&state)?;
+        let mut text = String::new();
+        let mode = if self.monitor { "monitor" } else { "enforce" };
+        writeln!(text, "mode = {mode:?}\n")?;
+        writeln!(text, "[host]\ncontrol_socket = {:?}", control_socket(folder).display())?;
+        writeln!(text, "state_dir = {:?}", state.display())?;
+        if let Some(count) = self.in_flight_max {
+            writeln!(text, "in_flight_max = {count}")?;
+        }
+        writeln!(text, "\n[cache]\nenabled = {}\n", self.cache)?;
+        writeln!(text, "[protect]\ntrees = {:?}\n", self.trees)?;
+        writeln!(text, "[guard]\nextra = {:?}\n", self.guarded)?;
+        for event in ["process.exec", "file.open"] {
+            self.write_policy(event, &mut text)?;
+        }
+        for engine in &self.engines {
+            engine.write(folder, &mut text)?;
+        }
+        let file = folder.join("outrigger.toml");
+        fs::write(&file, text)?;
+        Ok(file)
+    }
+
+    fn write_policy(&self, event: &str, text: &mut String) -> Result<()> {
+        let fallback = match self.fallback {
+            Fallback::Open => "open",
+            Fallback::Closed => "closed",
+        };
+        writeln!(text, "[policy.{event:?}]\nbudget_ms = {}", self.budget_ms)?;
+        writeln!(text, "content_budget_ms = {}", self.content_budget_ms)?;
+        writeln!(text, "fallback = {fallback:?}")?;
+        if self.without_quarantined {
+            writeln!(text, "on_quarantine = \"without\"")?;
+        }
+        Ok(writeln!(text)?)
+    }
+}
+
+impl EngineSetup {
+    /// The engine of the hash lists, which denies the EICAR file and the bad program.
+    pub fn hashlist() -> Self {
+        let deny = [bait::sha256(&bait::eicar()), bait::sha256(&bait::bad_program())];
+        Self::new("hashlist", binaries::HASHLIST, ("tests.deny", deny.join("\n") + "\n"))
+    }
+
+    /// Has the hash lists deny `content` too.
+    #[must_use]
+    pub fn also_denying(mut self, content: &[u8]) -> Self {
+        self.content_file.1 += &(bait::sha256(content) + "\n");
+        self
+    }
+
+    /// The engine that does what its behaviour says (see the `faulty` package), here without content.
+    pub fn faulty(name: &str, behaviour: &str) -> Self {
+        let file = ("behaviour", behaviour.to_owned());
+        Self { reads_content: false, ..Self::new(name, binaries::FAULTY, file) }
+    }
+
+    /// As [`EngineSetup::faulty`], and it is given the content of every file.
+    pub fn faulty_reader(name: &str, behaviour: &str) -> Self {
+        Self { reads_content: true, ..Self::faulty(name, behaviour) }
+    }
+
+    fn new(name: &str, binary: &'static str, content_file: (&'static str, String)) -> Self {
+        Self {
+            name: name.to_owned(),
+            binary,
+            content_file,
+            reads_content: true,
+            required: true,
+            fields: Vec::new(),
+            misses_max: None,
+            restarts_max: None,
+            hang_ms: 1000,
+            memory_bytes: None,
+            threads: None,
+        }
+    }
+
+    /// Asks for a field of the events: `path`, `credentials` or `attributes`.
+    #[must_use]
+    pub fn field(mut self, field: &'static str) -> Self {
+        self.fields.push(field);
+        self
+    }
+
+    /// Its Allow is not needed.
+    #[must_use]
+    pub fn optional(mut self) -> Self {
+        self.required = false;
+        self
+    }
+
+    /// May let `count` deadlines pass before it is quarantined.
+    #[must_use]
+    pub fn misses_max(mut self, count: u32) -> Self {
+        self.misses_max = Some(count);
+        self
+    }
+
+    /// May be restarted `count` times before it is quarantined.
+    #[must_use]
+    pub fn restarts_max(mut self, count: u32) -> Self {
+        self.restarts_max = Some(count);
+        self
+    }
+
+    /// Counts as hung after `ms` milliseconds without a sign of life.
+    #[must_use]
+    pub fn hang_ms(mut self, ms: u32) -> Self {
+        self.hang_ms = ms;
+        self
+    }
+
+    /// May use `bytes` bytes of memory.
+    #[must_use]
+    pub fn memory_bytes(mut self, bytes: u64) -> Self {
+        self.memory_bytes = Some(bytes);
+        self
+    }
+
+    /// May have `count` threads.
+    #[must_use]
+    pub fn threads(mut self, count: u32) -> Self {
+        self.threads = Some(count);
+        self
+    }
+
+    fn write(&self, folder: &Path, config: &mut String) -> Result<()> {
+        let own = folder.join(&self.name);
+        let content = content_folder(folder, &self.name);
+        fs::create_dir_all(&content)?;
+        fs::write(content.join(self.content_file.0), &self.content_file.1)?;
+        let manifest = own.join("manifest.toml");
+        fs::write(&manifest, self.manifest()?)?;
+
+        writeln!(config, "[[engine]]\nmanifest = {:?}", manifest.display())?;
+        writeln!(config, "required = {}", self.required)?;
+        writeln!(config, "content = {:?}", if self.reads_content { "all" } else { "none" })?;
+        writeln!(config, "content_dir = {:?}", content.display())?;
+        if let Some(count) = self.misses_max {
+            writeln!(config, "misses_max = {count}")?;
+        }
+        if let Some(count) = self.restarts_max {
+            writeln!(config, "restarts_max = {count}")?;
+        }
+        Ok(writeln!(config)?)
+    }
+
+    fn manifest(&self) -> Result<String> {
+        let program = binaries::path(self.binary)?;
+        let mut text = String::new();
+        writeln!(text, "name = {:?}\nvendor = \"Outrigger tests\"", self.name)?;
+        // The engines of this repository have its version.
+        writeln!(text, "version = {:?}\ncontract = \"1\"", env!("CARGO_PKG_VERSION"))?;
+        writeln!(text, "verdict = \"content\"\n")?;
+        writeln!(text, "[entry]\nprogram = {:?}", program.display())?;
+        if self.binary == binaries::FAULTY {
+            writeln!(text, "arguments = [{:?}]", self.name)?;
+        }
+        writeln!(text)?;
+        for event in ["process.exec", "file.open"] {
+            writeln!(text, "[events.{event:?}]\nneeds = \"ask\"\n")?;
+        }
+        writeln!(text, "[needs]\nfields = {:?}\ncontent = {}\n", self.fields, self.reads_content)?;
+        writeln!(text, "[limits]\nheartbeat_ms = 200\nhang_ms = {}", self.hang_ms)?;
+        if let Some(bytes) = self.memory_bytes {
+            writeln!(text, "memory_bytes = {bytes}")?;
+        }
+        if let Some(count) = self.threads {
+            writeln!(text, "threads = {count}")?;
+        }
+        Ok(text)
+    }
+}
+
+/// Where the host of the setup in `folder` listens.
+pub(crate) fn control_socket(folder: &Path) -> PathBuf {
+    folder.join("control.sock")
+}
+
+/// The content folder of an engine of the setup in `folder`.
+pub(crate) fn content_folder(folder: &Path, engine: &str) -> PathBuf {
+    folder.join(engine).join("content")
+}

@@ -1,0 +1,18 @@
+//! The system calls that neither the standard library nor rustix makes for us.
+
+#![expect(
+    unsafe_code,
+    reason = "namespaces at exec, fanotify, file handles, io_uring, shared memory"
+)]
+
+mod fanotify;
+mod handle;
+mod memory;
+mod namespace;
+mod uring;
+
+pub(crate) use fanotify::BareGroup;
+pub(crate) use handle::open_by_handle;
+pub(crate) use memory::Mapping;
+pub(crate) use namespace::enter_world_on_exec;
+pub(crate) use uring::open_by_ring;

@@ -1,0 +1,201 @@
+//! Keeper, gate and host killed, stopped and replaced under load.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use outrigger_api::control::{Counters, Pids, Request};
+use outrigger_testkit::clock::{as_ms, now, wait_for};
+use outrigger_testkit::figures::{at_most, say};
+use outrigger_testkit::host::Part;
+use outrigger_testkit::openers::Openers;
+use outrigger_testkit::ways::{self, Outcome};
+use outrigger_testkit::{EngineSetup, Host, Lab, Setup, binaries, proc};
+use rustix::process::Signal;
+
+use crate::scene::{BUDGET_MS, Scene, expect, short_or_full, show};
+
+const THREADS: usize = 64;
+/// What a part may need to come back.
+const BACK_MS: f64 = 300.0;
+/// A wait that is a hang.
+const HANG_MS: f64 = 500.0;
+
+fn start(lab: &Lab, scene: &Scene, closed: bool) -> Result<Host> {
+    let setup = Setup::protecting(scene.path()).budget_ms(BUDGET_MS).uncached();
+    let setup = if closed { setup.fail_closed() } else { setup };
+    lab.start(&setup.engine(EngineSetup::hashlist()))
+}
+
+pub(crate) fn killed_fails_closed(lab: &Lab) -> Result<()> {
+    survives(lab, Signal::KILL, true)
+}
+
+pub(crate) fn killed_fails_open_and_counts(lab: &Lab) -> Result<()> {
+    survives(lab, Signal::KILL, false)
+}
+
+pub(crate) fn stopped_fails_closed(lab: &Lab) -> Result<()> {
+    survives(lab, Signal::STOP, true)
+}
+
+pub(crate) fn stopped_fails_open_and_counts(lab: &Lab) -> Result<()> {
+    survives(lab, Signal::STOP, false)
+}
+
+/// The host gets `signal` again and again while 64 threads open clean and bad files.
+fn survives(lab: &Lab, signal: Signal, closed: bool) -> Result<()> {
+    let scene = Scene::new(lab, 500)?;
+    let targets = scene.mixed_targets(50)?;
+    let host = start(lab, &scene, closed)?;
+    let openers = Openers::start(THREADS, targets);
+    let mut longest_return = 0.0_f64;
+    let mut longest_refusal = 0.0_f64;
+    for _ in 0..short_or_full(5, 20) {
+        std::thread::sleep(Duration::from_millis(100));
+        let old = host.signal(Part::Host, signal)?;
+        let sent = now();
+        host.wait_successor(old, Duration::from_secs(5))?;
+        longest_return = longest_return.max(as_ms(now() - sent));
+        wait_for("a refusal of the bad file", Duration::from_secs(5), || {
+            Ok((ways::open(&scene.eicar) == Outcome::Refused).then_some(()))
+        })?;
+        longest_refusal = longest_refusal.max(as_ms(now() - sent));
+    }
+    let waiting = openers.longest_wait();
+    let before = openers.finished();
+    wait_for("progress of every opener", Duration::from_secs(2), || {
+        Ok(before.iter().zip(openers.finished()).all(|(old, new)| new > *old).then_some(()))
+    })?;
+    let tally = openers.stop()?;
+
+    show("openers", &tally);
+    say(format_args!("fallbacks: {:?}", host.counters()?.fallbacks));
+    ensure!(tally.failed == 0, "{} opens failed with error {}", tally.failed, tally.last_error);
+    ensure!(tally.served > 0 && tally.refused > 0, "nothing was served or nothing refused");
+    if closed {
+        ensure!(tally.slipped == 0, "{} bad files were opened", tally.slipped);
+    } else {
+        ensure!(tally.wrongly_refused == 0, "{} clean files were refused", tally.wrongly_refused);
+        let counted = fallbacks(&host.counters()?);
+        say(format_args!("{} bad files were opened, {counted} fallbacks counted", tally.slipped));
+        ensure!(tally.slipped <= counted, "{} slipped, {counted} counted", tally.slipped);
+    }
+    at_most("waiting at the end", as_ms(waiting), HANG_MS, "ms")?;
+    at_most("the longest open", as_ms(tally.waits.max()), HANG_MS, "ms")?;
+    at_most("until another host answered", longest_return, BACK_MS, "ms")?;
+    at_most("until the bad file was refused", longest_refusal, BACK_MS, "ms")?;
+    host.end()
+}
+
+fn fallbacks(counters: &Counters) -> u64 {
+    counters.fallbacks.values().sum()
+}
+
+/// Without a gate the host decides as before; with fail open nothing slips through meanwhile.
+pub(crate) fn decides_on_while_the_gate_is_killed(lab: &Lab) -> Result<()> {
+    let scene = Scene::new(lab, 500)?;
+    let targets = scene.mixed_targets(50)?;
+    let host = start(lab, &scene, false)?;
+    let before = fallbacks(&host.counters()?);
+    let openers = Openers::start(16, targets);
+    for _ in 0..short_or_full(5, 20) {
+        let starts = host.status()?.gate_starts;
+        let old = host.signal(Part::Gate, Signal::KILL)?;
+        let killed = now();
+
+        let pids = wait_for("another gate", Duration::from_secs(5), || {
+            let status = host.status()?;
+            Ok((status.gate_starts > starts && status.pids.gate != old).then_some(status.pids))
+        })?;
+
+        at_most("until another gate was there", as_ms(now() - killed), BACK_MS, "ms")?;
+        ensure!(proc::is_alive(pids.gate), "the gate named by status is not alive");
+    }
+    let tally = openers.stop()?;
+
+    show("openers", &tally);
+    let fallbacks = fallbacks(&host.counters()?) - before;
+    ensure!(tally.refused > 0 && tally.served > 0, "nothing was opened");
+    ensure!(tally.slipped == 0, "{} bad files were opened, {fallbacks} fallbacks", tally.slipped);
+    ensure!(tally.wrongly_refused == 0 && tally.failed == 0, "clean files were not served");
+    at_most("the longest open", as_ms(tally.waits.max()), HANG_MS, "ms")?;
+    host.end()
+}
+
+pub(crate) fn without_its_keeper_everything_ends(lab: &Lab) -> Result<()> {
+    let scene = Scene::new(lab, 100)?;
+    let mut host = start(lab, &scene, true)?;
+    expect("the bad file", ways::open(&scene.eicar), Outcome::Refused)?;
+    let pids = host.pids()?;
+    let engine = host.engine("hashlist")?.pid;
+    let openers = Openers::start(8, scene.mixed_targets(0)?);
+
+    host.signal(Part::Keeper, Signal::KILL)?;
+    host.wait_keeper_end()?;
+    wait_for("the end of gate, host and engine", Duration::from_secs(2), || {
+        let left = [Some(pids.gate), Some(pids.host), engine].into_iter().flatten();
+        Ok(left.filter(|pid| proc::is_alive(*pid)).count().eq(&0).then_some(()))
+    })?;
+
+    expect("the bad file without the platform", ways::open(&scene.eicar), Outcome::Through)?;
+    let tally = openers.stop()?;
+    show("openers", &tally);
+    at_most("the longest open", as_ms(tally.waits.max()), HANG_MS, "ms")?;
+    ensure!(host.log().contains("keeper"), "the log does not speak of the keeper:\n{}", host.log());
+    Ok(())
+}
+
+pub(crate) fn a_new_build_takes_over_under_load(lab: &Lab) -> Result<()> {
+    let scene = Scene::new(lab, 500)?;
+    let targets = scene.mixed_targets(50)?;
+    let host = start(lab, &scene, true)?;
+    let build = lab.path("outriggerd-new");
+    fs::copy(binaries::path(binaries::HOST)?, &build)?;
+    let old = host.pids()?;
+    let openers = Openers::start(THREADS, targets);
+
+    let asked = now();
+    let binary = Some(build.to_string_lossy().into_owned());
+    host.ask(&Request::Upgrade { binary })?;
+    let is_new = |pid| proc::runs(pid, &build);
+    wait_for("the new build", Duration::from_secs(10), || {
+        let pids = host.pids_soon();
+        let is_taken_over =
+            pids.is_some_and(|new| [new.keeper, new.gate, new.host].into_iter().all(is_new));
+        let is_old_gone = [old.gate, old.host].into_iter().all(|pid| !proc::is_alive(pid));
+        Ok((is_taken_over && is_old_gone).then_some(()))
+    })
+    .with_context(|| {
+        let described = |pids: Pids| [pids.keeper, pids.gate, pids.host].map(proc::describe);
+        format!("old: {:?}, new: {:?}", described(old), host.pids_soon().map(described))
+    })?;
+    say(format_args!("took over after {:.0} ms", as_ms(now() - asked)));
+    let tally = openers.stop()?;
+
+    show("openers", &tally);
+    ensure!(tally.slipped == 0, "{} bad files were opened", tally.slipped);
+    ensure!(tally.failed == 0, "{} opens failed with error {}", tally.failed, tally.last_error);
+    ensure!(tally.refused > 0 && tally.served > 0, "nothing was opened");
+    at_most("the longest open", as_ms(tally.waits.max()), HANG_MS, "ms")?;
+    expect("the bad file after it", ways::open(&scene.eicar), Outcome::Refused)?;
+    Ok(())
+}
+
+/// The end of the platform leaves no process, no denial and nobody waiting.
+pub(crate) fn ends_without_a_trace(lab: &Lab) -> Result<()> {
+    let scene = Scene::new(lab, 100)?;
+    let targets = scene.mixed_targets(10)?;
+    let host = start(lab, &scene, true)?;
+    expect("the bad file", ways::open(&scene.eicar), Outcome::Refused)?;
+    let openers = Openers::start(16, targets);
+    std::thread::sleep(Duration::from_millis(200));
+
+    host.end()?;
+
+    expect("the bad file afterwards", ways::open(&scene.eicar), Outcome::Through)?;
+    expect("the bad program afterwards", ways::exec(&scene.program), Outcome::Through)?;
+    let tally = openers.stop()?;
+    show("openers", &tally);
+    at_most("the longest open", as_ms(tally.waits.max()), HANG_MS, "ms")
+}

@@ -1,0 +1,89 @@
+#!/bin/sh
+# Installs what building and testing need, on a bare Debian 12, and says nothing if all is there.
+#
+#   tools/setup.sh build    compiler, linker, the pinned Rust toolchain
+#   tools/setup.sh test     the same, and what the tests start
+#   tools/setup.sh check    the same as build, and cargo-deny
+set -eu
+
+cd "$(dirname "$0")/.."
+CARGO_DENY=0.19.9
+# mkfs.ext4 is in /usr/sbin, which an ordinary user's PATH (and that of plain `su`) lacks.
+PATH="${CARGO_HOME:-$HOME/.cargo}/bin:$PATH:/usr/sbin:/sbin"
+
+say() { echo "setup: $*" >&2; }
+has() { command -v "$1" >/dev/null 2>&1; }
+fail() {
+    say "$*"
+    exit 1
+}
+
+# need COMMAND PACKAGE...: remembers the packages if the command is missing
+missing=
+need() {
+    command=$1
+    shift
+    has "$command" || missing="$missing $*"
+}
+
+packages() {
+    [ -n "$missing" ] || return 0
+    has apt-get || fail "install these, then try again:$missing"
+    [ "$(id -u)" = 0 ] || fail "missing:$missing; run: sudo apt-get install$missing"
+    say "installing$missing"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    # shellcheck disable=SC2086 # a list of words
+    apt-get install -qq -y --no-install-recommends $missing >/dev/null
+}
+
+# The pinned toolchain answers, with what the checks need.
+rust_is_there() {
+    has cargo || return 1
+    pinned=$(sed -n 's/^channel = "\(.*\)"/\1/p' rust-toolchain.toml)
+    case "$(cargo --version 2>/dev/null)" in "cargo $pinned "*) ;; *) return 1 ;; esac
+    cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1
+}
+
+rust() {
+    rust_is_there && return 0
+    if ! has rustup; then
+        say "installing rustup into ${CARGO_HOME:-$HOME/.cargo}"
+        installer=$(mktemp)
+        curl --proto '=https' --tlsv1.2 -sSf -o "$installer" https://sh.rustup.rs ||
+            fail "cannot fetch rustup: install it by hand (https://rustup.rs), then try again"
+        sh "$installer" -q -y --profile minimal --default-toolchain none --no-modify-path
+        rm -f "$installer"
+    fi
+    say "installing the toolchain of rust-toolchain.toml"
+    rustup -q toolchain install ||
+        fail "cannot install the toolchain: see rust-toolchain.toml for what is needed"
+    rust_is_there || fail "cargo is not the one of rust-toolchain.toml: put rustup's first in PATH"
+}
+
+deny() {
+    case "$(cargo deny --version 2>/dev/null)" in "cargo-deny $CARGO_DENY") return 0 ;; esac
+    say "building cargo-deny $CARGO_DENY, once; it takes some minutes"
+    cargo install --quiet --locked --force --version "$CARGO_DENY" cargo-deny
+}
+
+for what in "${@:-build}"; do
+    case $what in
+    build | check | test) ;;
+    *) fail "'$what' is none of: build test check" ;;
+    esac
+done
+
+need cc gcc libc6-dev
+has rustup || need curl curl ca-certificates
+for what in "${@:-build}"; do
+    if [ "$what" = test ]; then
+        need mkfs.ext4 e2fsprogs
+        need unshare util-linux
+    fi
+done
+packages
+rust
+for what in "${@:-build}"; do
+    if [ "$what" = check ]; then deny; fi
+done

@@ -1,0 +1,179 @@
+//! Writes the reference pages that follow from the code, and checks that they still do.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use outrigger_api::catalogue::ObjectKind;
+use outrigger_api::{Event, FailureReason};
+use outrigger_decision::failure::{self, Fault, Reaction, Severity};
+
+/// A page: where it lies, and what the code says it holds.
+type Page = (&'static str, fn() -> String);
+
+const PAGES: &[Page] =
+    &[("docs/reference/events.md", events), ("docs/reference/failures.md", failures)];
+
+/// Writes every page under `root`; a summary of it.
+pub(crate) fn write(root: &Path) -> Result<String> {
+    for (path, page) in PAGES {
+        let file = root.join(path);
+        let folder = file.parent().unwrap_or(root);
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        fs::write(&file, page()).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    Ok(format!("docs: {} pages written", PAGES.len()))
+}
+
+/// Compares every page under `root` with what the code says.
+///
+/// # Errors
+///
+/// If a page is missing or differs; the first line that does is named.
+pub(crate) fn check(root: &Path) -> Result<String> {
+    let stale: Vec<String> =
+        PAGES.iter().filter_map(|(path, page)| difference(root, path, &page())).collect();
+    if !stale.is_empty() {
+        bail!("docs: run `cargo xtask docs` and commit the result\n  {}", stale.join("\n  "));
+    }
+    Ok(format!("docs: {} pages are as the code says", PAGES.len()))
+}
+
+fn difference(root: &Path, path: &str, want: &str) -> Option<String> {
+    let have = match fs::read_to_string(root.join(path)) {
+        Ok(have) if have == want => return None,
+        Ok(have) => have,
+        Err(error) => return Some(format!("{path}: {error}")),
+    };
+    let same = have.lines().zip(want.lines()).take_while(|(have, want)| have == want).count();
+    Some(format!("{path}:{}: not as the code says", same + 1))
+}
+
+fn events() -> String {
+    let mut page = String::from(
+        "<!-- written by `cargo xtask docs` from crates/api/src/catalogue.rs -->\n\
+         # Events\n\n\
+         An event is one thing that happened or is about to. Its name is `<object>.<verb>`. A number,\n\
+         once given, is never given again. What this machine lets Outrigger do for each event is what\n\
+         `outrigger doctor` says.\n\n\
+         | Event | Number | Acts on | Meaning |\n|---|---|---|---|\n",
+    );
+    for event in Event::ALL {
+        let object = match event.object() {
+            ObjectKind::File => "a file",
+            ObjectKind::Process => "a process",
+        };
+        let meaning = sentence(event.description());
+        writeln!(page, "| `{event}` | {:#06x} | {object} | {meaning} |", event.number())
+            .expect("a String takes all");
+    }
+    page
+}
+
+fn failures() -> String {
+    let mut page = String::from(
+        "<!-- written by `cargo xtask docs` from crates/api/src/reason.rs and \
+         crates/decision/src/failure.rs -->\n\
+         # Failures\n\n\
+         Everything that can fail has one name, which counters, logs and messages use.\n\n\
+         - *What happens*: `fallback`, the policy's fallback answers what waited; `keep`, what was in\n  \
+         force stays in force; `degrade`, the platform goes on with less and status says so; `note`, it is\n  \
+         written down.\n\
+         - *Strike*: whether it brings an engine nearer to quarantine.\n\n\
+         | Reason | Meaning | What happens | At fault | Strike | Told as |\n|---|---|---|---|---|---|\n",
+    );
+    for &reason in FailureReason::ALL {
+        let row = failure::row(reason);
+        let meaning = sentence(reason.description());
+        let strike = if row.counts_towards_quarantine { "yes" } else { "no" };
+        let (answer, fault) = (reaction(row.answer), at_fault(row.fault));
+        let level = severity(row.severity);
+        writeln!(page, "| `{reason}` | {meaning} | {answer} | {fault} | {strike} | {level} |")
+            .expect("a String takes all");
+    }
+    page.push_str("\n## What to do\n\n| Reason | What to do |\n|---|---|\n");
+    for &reason in FailureReason::ALL {
+        let advice = sentence(failure::row(reason).what_to_do);
+        writeln!(page, "| `{reason}` | {advice} |").expect("a String takes all");
+    }
+    page
+}
+
+const fn reaction(reaction: Reaction) -> &'static str {
+    match reaction {
+        Reaction::Fallback => "fallback",
+        Reaction::KeepPrevious => "keep",
+        Reaction::Degrade => "degrade",
+        Reaction::Note => "note",
+    }
+}
+
+const fn at_fault(fault: Fault) -> &'static str {
+    match fault {
+        Fault::Engine => "the engine",
+        Fault::Host => "Outrigger",
+        Fault::Administrator => "nobody: as configured",
+        Fault::Environment => "the machine",
+        Fault::Supplier => "the supplier",
+    }
+}
+
+const fn severity(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Info => "info",
+        Severity::Warning => "warning",
+        Severity::Error => "error",
+    }
+}
+
+/// A doc comment as one line of a table.
+fn sentence(doc: &str) -> String {
+    doc.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_as_the_code_says() {
+        let root = tempfile::tempdir().expect("a folder");
+
+        write(root.path()).expect("written");
+
+        assert!(check(root.path()).is_ok());
+    }
+
+    #[test]
+    fn a_page_changed_by_hand_is_named_with_its_line() {
+        let root = tempfile::tempdir().expect("a folder");
+        write(root.path()).expect("written");
+        let file = root.path().join("docs/reference/events.md");
+        let changed = fs::read_to_string(&file).expect("a page").replace("# Events", "# Event");
+        fs::write(&file, changed).expect("changed");
+
+        let complaint = check(root.path()).expect_err("stale").to_string();
+
+        assert!(complaint.contains("docs/reference/events.md:2:"), "{complaint}");
+    }
+
+    #[test]
+    fn a_missing_page_is_named() {
+        let root = tempfile::tempdir().expect("a folder");
+
+        let complaint = check(root.path()).expect_err("stale").to_string();
+
+        assert!(complaint.contains("docs/reference/failures.md: No such file"), "{complaint}");
+    }
+
+    #[test]
+    fn every_event_and_reason_has_a_row() {
+        assert_eq!(
+            events().lines().filter(|line| line.starts_with("| `")).count(),
+            Event::ALL.len()
+        );
+        let rows = failures().lines().filter(|line| line.starts_with("| `")).count();
+        assert_eq!(rows, 2 * FailureReason::ALL.len());
+    }
+}

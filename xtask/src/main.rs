@@ -1,0 +1,54 @@
+//! The repository's own tasks: `cargo xtask layers` and `cargo xtask docs [--check]`.
+
+#![forbid(unsafe_code)]
+
+mod docs;
+mod layers;
+mod readme;
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+
+/// The repository's own tasks.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Check that every crate depends only on the layers under it
+    Layers,
+    /// Write the reference pages that follow from the code
+    Docs {
+        /// Write nothing; fail if a page, or an example in README.md, is not what the code says
+        #[arg(long)]
+        check: bool,
+    },
+}
+
+fn main() -> Result<()> {
+    let summary = match Arguments::parse().task {
+        Task::Layers => layers::run(&root()?)?,
+        Task::Docs { check: false } => docs::write(&root()?)?,
+        Task::Docs { check: true } => {
+            let root = root()?;
+            format!("{}\n{}", docs::check(&root)?, readme::check(&root)?)
+        }
+    };
+    writeln!(io::stdout(), "{summary}").context("the output is closed")
+}
+
+/// The repository this was built from.
+fn root() -> Result<PathBuf> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    here.parent()
+        .filter(|root| root.join("Cargo.toml").is_file())
+        .map(Path::to_owned)
+        .with_context(|| format!("{} does not lie in the repository any more", here.display()))
+}
