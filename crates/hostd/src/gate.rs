@@ -28,9 +28,11 @@ use crate::shared::{SECOND, Shared, hear, signal};
 
 /// How often the gate looks while questions flow, ns.
 const TICK: u64 = clock::ms(10);
-/// How long a question may be past the host's own deadline before the host counts as hung, ms. Above
-/// what a busy machine's scheduler takes to run a thread of raised priority.
+/// How long a question may be past the host's own deadline, or wait unread beyond a budget, before the
+/// host counts as hung, ms. Above what a busy machine's scheduler takes to run a thread of raised
+/// priority, and above the usual pauses of a virtual processor.
 const GRACE_MS: i32 = 40;
+const GRACE: u64 = clock::ms(40);
 /// Ticks without a question after which the gate sleeps until one comes.
 const IDLE_TICKS: u32 = 50;
 /// How soon the gate looks again at a break that it left to the host, ns.
@@ -347,8 +349,8 @@ impl Gate {
     }
 
     /// A question past its deadline and the grace, or a group that stays readable while the host's
-    /// read counter stands still for a budget. Either must be seen in several ticks in a row: a machine
-    /// whose processors stood still for a while shows both to whoever runs first.
+    /// read counter stands still for a budget and the grace. Either must be seen in several ticks in a
+    /// row: a machine whose processors stood still for a while shows both to whoever runs first.
     fn is_hung(&mut self, now: u64) -> bool {
         let header = self.page.header();
         let budget = header.budget.load(Ordering::Acquire);
@@ -369,7 +371,7 @@ impl Gate {
             // The reader of a file system that can block may well be waiting for its server.
             if index == 0
                 && still.ticks >= TICKS_MIN
-                && now.saturating_sub(still.since) >= budget.saturating_sub(TICK)
+                && now.saturating_sub(still.since) >= budget.saturating_add(GRACE)
             {
                 return true;
             }

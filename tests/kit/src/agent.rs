@@ -184,6 +184,7 @@ fn open(path: &str, times: u64) -> Result<()> {
 
 /// Opens `count` files, each once, with a pause of `gap_us` µs between them.
 fn pace(folder: &Path, first: usize, count: usize, gap_us: u64) -> Result<()> {
+    log_in()?;
     let mut tally = Tally::default();
     Agent::say_ready()?;
     for index in first..first + count {
@@ -194,8 +195,16 @@ fn pace(folder: &Path, first: usize, count: usize, gap_us: u64) -> Result<()> {
     say_opened(&tally)
 }
 
+/// Begins a session, as a login does: the kernel shares processors between sessions first, and only
+/// then between their threads (`man 7 sched`, autogroup).
+fn log_in() -> Result<()> {
+    rustix::process::setsid().context("cannot begin a session")?;
+    Ok(())
+}
+
 /// Opens the folder's files with several threads until it is killed.
 fn flood(folder: &Path, count: usize, threads: usize) -> Result<()> {
+    log_in()?;
     let targets = (0..count).map(|index| Target::clean(folder.join(format!("f{index}")))).collect();
     let _openers = crate::openers::Openers::start(threads, targets);
     Agent::say_ready()?;

@@ -5,6 +5,8 @@ use std::io::Write;
 
 use anyhow::{Result, ensure};
 
+use crate::stall;
+
 /// Prints one line to the test's output.
 pub fn say(text: impl Display) {
     let mut out = std::io::stdout().lock();
@@ -27,6 +29,21 @@ pub fn at_most<T: PartialOrd + Display>(
     say(format_args!("{what}: {value:.2} {unit} (promised at most {promised} {unit})"));
     ensure!(value <= promised, "{what}: {value:.2} {unit}, promised at most {promised} {unit}");
     Ok(())
+}
+
+/// Prints the longest wait beside the one that is promised, both in milliseconds. Where the machine
+/// itself stood still meanwhile, the wait may be longer by as much, and the line says so.
+///
+/// # Errors
+///
+/// If it is longer.
+pub fn waits_at_most(what: &str, ms: f64, promised: f64) -> Result<()> {
+    let stood_still = stall::longest_ms();
+    if ms <= promised || stood_still == 0.0 {
+        return at_most(what, ms, promised, "ms");
+    }
+    say(format_args!("the machine stood still for {stood_still:.2} ms, which is allowed for:"));
+    at_most(what, ms, promised + stood_still, "ms")
 }
 
 /// Prints `value` beside the smallest that is promised.

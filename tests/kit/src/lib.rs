@@ -24,6 +24,7 @@ pub mod proc;
 pub mod race;
 pub mod setup;
 pub mod shared;
+pub mod stall;
 pub mod suite;
 mod sys;
 pub mod volume;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use crate::world::Ended;
-use crate::{Lab, World, agent, floor};
+use crate::{Lab, World, agent, floor, stall};
 
 /// One test.
 #[derive(Debug, Clone, Copy)]
@@ -70,6 +70,7 @@ fn inside(tests: &[Test], name: &str) -> ExitCode {
         Ok(None) => return failed("not inside a world"),
         Err(error) => return failed(&format!("{error:#}")),
     };
+    stall::watch();
     let lab = Lab::new(world);
     match (test.body)(&lab) {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,17 +2,19 @@
 
 #![expect(
     unsafe_code,
-    reason = "namespaces at exec, fanotify, file handles, io_uring, shared memory"
+    reason = "namespaces at exec, fanotify, file handles, io_uring, shared memory, priority"
 )]
 
 mod fanotify;
 mod handle;
 mod memory;
 mod namespace;
+mod scheduler;
 mod uring;
 
 pub(crate) use fanotify::BareGroup;
 pub(crate) use handle::open_by_handle;
 pub(crate) use memory::Mapping;
 pub(crate) use namespace::enter_world_on_exec;
+pub(crate) use scheduler::above_all_ordinary_threads;
 pub(crate) use uring::open_by_ring;

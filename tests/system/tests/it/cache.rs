@@ -10,7 +10,7 @@ use outrigger_api::control::EngineState;
 use outrigger_api::coverage::VolumeCoverage;
 use outrigger_testkit::agent::Agent;
 use outrigger_testkit::clock::{as_ms, now, ns};
-use outrigger_testkit::figures::{at_most, say};
+use outrigger_testkit::figures::{say, waits_at_most};
 use outrigger_testkit::histogram::Summary;
 use outrigger_testkit::host::Part;
 use outrigger_testkit::openers::{Openers, Tally, Target};
@@ -145,8 +145,8 @@ pub(crate) fn a_writer_waits_briefly(lab: &Lab) -> Result<()> {
     let breaks = host.counters()?.lease_breaks - before;
     say(format_args!("writer's opens: {waits}, {breaks} breaks"));
     ensure!(breaks >= 900, "only {breaks} of 1,000 opens broke a lease");
-    at_most("writer's open of a cached file, p99", as_ms(waits.p99), 5.0, "ms")?;
-    at_most("the longest", as_ms(waits.max), f64::from(BUDGET_MS), "ms")?;
+    waits_at_most("writer's open of a cached file, p99", as_ms(waits.p99), 5.0)?;
+    waits_at_most("the longest", as_ms(waits.max), f64::from(BUDGET_MS))?;
     host.end()
 }
 
@@ -160,7 +160,7 @@ pub(crate) fn a_writer_is_let_in_without_a_host(lab: &Lab) -> Result<()> {
         let waits = open_for_writing(&scene.clean)?.summary();
 
         say(format_args!("writer's opens with the host {name}: {waits}"));
-        at_most("the longest", as_ms(waits.max), limit, "ms")?;
+        waits_at_most("the longest", as_ms(waits.max), limit)?;
         // A stopped host that nobody asks need not be replaced; one that is asked must.
         let (waited, _) = crate::scene::timed_open(&scene.volume.put("asks", b"new")?);
         say(format_args!("an open that asks waits {waited:.1} ms"));
@@ -217,9 +217,9 @@ fn holds_nobody_up(lab: &Lab, name: &str, stall: fn(&Agent) -> Result<()>) -> Re
         stuck.finished().iter().sum::<u64>()
     ));
     ensure!(tally.served == tally.opens(), "others were refused");
-    at_most("others, p99", as_ms(tally.waits.quantile(990)), 5.0, "ms")?;
+    waits_at_most("others, p99", as_ms(tally.waits.quantile(990)), 5.0)?;
     let limit = f64::from(BUDGET_MS) + SLACK_MS;
-    at_most("others, the longest", as_ms(tally.waits.max()), limit, "ms")?;
+    waits_at_most("others, the longest", as_ms(tally.waits.max()), limit)?;
     let engine = host.engine("hashlist")?;
     ensure!(engine.state == EngineState::Docked, "the engine is {:?}", engine.state);
     drop(server);

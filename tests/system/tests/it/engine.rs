@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use outrigger_api::control::{Decision, EngineAction, EngineState};
 use outrigger_testkit::agent::{Agent, Opened};
 use outrigger_testkit::clock::{as_ms, now, wait_for};
-use outrigger_testkit::figures::{at_most, say};
+use outrigger_testkit::figures::{at_most, say, waits_at_most};
 use outrigger_testkit::openers::{Openers, Target};
 use outrigger_testkit::ways::{self, Outcome};
 use outrigger_testkit::{EngineSetup, Host, Lab, Setup, bait, host};
@@ -88,12 +88,12 @@ fn costs_no_more_than_the_budget(lab: &Lab, fault: fn(&Host) -> Result<()>) -> R
     let full_waits = waited.iter().filter(|ms| **ms > f64::from(BUDGET_MS) * 0.9).count();
     say(format_args!("{full_waits} of {OPENS} opens waited for the whole budget"));
     ensure!(full_waits >= 1, "no open waited at all, so there was no fault");
-    at_most("the longest open", longest, f64::from(BUDGET_MS) + SLACK_MS, "ms")?;
+    waits_at_most("the longest open", longest, f64::from(BUDGET_MS) + SLACK_MS)?;
     let engine = host.wait_engine(ENGINE, EngineState::Quarantined, Duration::from_secs(1))?;
     say(format_args!("quarantined: {}", engine.last_fault.unwrap_or_default()));
     at_most("opens that waited before it", full_waits, MISSES as usize + 2, "opens")?;
     let last = waited[OPENS - 10..].iter().copied().fold(0.0, f64::max);
-    at_most("opens after it, the longest of ten", last, 5.0, "ms")?;
+    waits_at_most("opens after it, the longest of ten", last, 5.0)?;
     let counted: u64 = host.counters()?.fallbacks.values().sum();
     ensure!(counted >= OPENS as u64, "{counted} fallbacks were counted of {OPENS}");
     ensure!(!host.status()?.healthy, "status says healthy with a required engine in quarantine");
@@ -118,8 +118,8 @@ fn under_load_keeps_to_the_budget(lab: &Lab, fault: fn(&Host) -> Result<()>) -> 
     let (p50, p99) = (tally.waits.quantile(500), tally.waits.quantile(990));
     ensure!(as_ms(p50) > f64::from(BUDGET_MS) * 0.9, "openers did not wait: there was no fault");
     ensure!(tally.served == tally.opens(), "some opens were refused or failed");
-    at_most("p99", as_ms(p99), f64::from(BUDGET_MS) + SLACK_MS, "ms")?;
-    at_most("the longest", as_ms(tally.waits.max()), f64::from(BUDGET_MS) + 50.0, "ms")?;
+    waits_at_most("p99", as_ms(p99), f64::from(BUDGET_MS) + SLACK_MS)?;
+    waits_at_most("the longest", as_ms(tally.waits.max()), f64::from(BUDGET_MS) + 50.0)?;
     host.end()
 }
 
@@ -141,7 +141,7 @@ pub(crate) fn killed_ends_its_questions_at_once(lab: &Lab) -> Result<()> {
         let killed = now();
         host::send(pid, Signal::KILL)?;
         let opened: Vec<_> = openers.into_iter().filter_map(|opener| opener.join().ok()).collect();
-        at_most("from the kill to the last answer", as_ms(now() - killed), 100.0, "ms")?;
+        waits_at_most("from the kill to the last answer", as_ms(now() - killed), 100.0)?;
         Ok(opened)
     })?;
 
@@ -199,7 +199,7 @@ pub(crate) fn killed_docks_again_at_once(lab: &Lab) -> Result<()> {
             Ok(is_back.then_some(()))
         })?;
 
-        at_most("from the kill to the next dock", as_ms(now() - killed), 100.0, "ms")?;
+        waits_at_most("from the kill to the next dock", as_ms(now() - killed), 100.0)?;
         expect("the bad file after it", ways::open(&scene.eicar), Outcome::Refused)?;
     }
     host.end()

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use outrigger_api::control::{Counters, Pids, Request};
 use outrigger_testkit::clock::{as_ms, now, wait_for};
-use outrigger_testkit::figures::{at_most, say};
+use outrigger_testkit::figures::{say, waits_at_most};
 use outrigger_testkit::host::Part;
 use outrigger_testkit::openers::Openers;
 use outrigger_testkit::ways::{self, Outcome};
@@ -81,10 +81,10 @@ fn survives(lab: &Lab, signal: Signal, closed: bool) -> Result<()> {
         say(format_args!("{} bad files were opened, {counted} fallbacks counted", tally.slipped));
         ensure!(tally.slipped <= counted, "{} slipped, {counted} counted", tally.slipped);
     }
-    at_most("waiting at the end", as_ms(waiting), HANG_MS, "ms")?;
-    at_most("the longest open", as_ms(tally.waits.max()), HANG_MS, "ms")?;
-    at_most("until another host answered", longest_return, BACK_MS, "ms")?;
-    at_most("until the bad file was refused", longest_refusal, BACK_MS, "ms")?;
+    waits_at_most("waiting at the end", as_ms(waiting), HANG_MS)?;
+    waits_at_most("the longest open", as_ms(tally.waits.max()), HANG_MS)?;
+    waits_at_most("until another host answered", longest_return, BACK_MS)?;
+    waits_at_most("until the bad file was refused", longest_refusal, BACK_MS)?;
     host.end()
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn decides_on_while_the_gate_is_killed(lab: &Lab) -> Result<()> {
             Ok((status.gate_starts > starts && status.pids.gate != old).then_some(status.pids))
         })?;
 
-        at_most("until another gate was there", as_ms(now() - killed), BACK_MS, "ms")?;
+        waits_at_most("until another gate was there", as_ms(now() - killed), BACK_MS)?;
         ensure!(proc::is_alive(pids.gate), "the gate named by status is not alive");
     }
     let tally = openers.stop()?;
@@ -119,7 +119,7 @@ pub(crate) fn decides_on_while_the_gate_is_killed(lab: &Lab) -> Result<()> {
     ensure!(tally.refused > 0 && tally.served > 0, "nothing was opened");
     ensure!(tally.slipped == 0, "{} bad files were opened, {fallbacks} fallbacks", tally.slipped);
     ensure!(tally.wrongly_refused == 0 && tally.failed == 0, "clean files were not served");
-    at_most("the longest open", as_ms(tally.waits.max()), HANG_MS, "ms")?;
+    waits_at_most("the longest open", as_ms(tally.waits.max()), HANG_MS)?;
     host.end()
 }
 
@@ -141,7 +141,7 @@ pub(crate) fn without_its_keeper_everything_ends(lab: &Lab) -> Result<()> {
     expect("the bad file without the platform", ways::open(&scene.eicar), Outcome::Through)?;
     let tally = openers.stop()?;
     show("openers", &tally);
-    at_most("the longest open", as_ms(tally.waits.max()), HANG_MS, "ms")?;
+    waits_at_most("the longest open", as_ms(tally.waits.max()), HANG_MS)?;
     ensure!(host.log().contains("keeper"), "the log does not speak of the keeper:\n{}", host.log());
     Ok(())
 }
@@ -177,7 +177,7 @@ pub(crate) fn a_new_build_takes_over_under_load(lab: &Lab) -> Result<()> {
     ensure!(tally.slipped == 0, "{} bad files were opened", tally.slipped);
     ensure!(tally.failed == 0, "{} opens failed with error {}", tally.failed, tally.last_error);
     ensure!(tally.refused > 0 && tally.served > 0, "nothing was opened");
-    at_most("the longest open", as_ms(tally.waits.max()), HANG_MS, "ms")?;
+    waits_at_most("the longest open", as_ms(tally.waits.max()), HANG_MS)?;
     expect("the bad file after it", ways::open(&scene.eicar), Outcome::Refused)?;
     Ok(())
 }
@@ -197,5 +197,5 @@ pub(crate) fn ends_without_a_trace(lab: &Lab) -> Result<()> {
     expect("the bad program afterwards", ways::exec(&scene.program), Outcome::Through)?;
     let tally = openers.stop()?;
     show("openers", &tally);
-    at_most("the longest open", as_ms(tally.waits.max()), HANG_MS, "ms")
+    waits_at_most("the longest open", as_ms(tally.waits.max()), HANG_MS)
 }

@@ -97,16 +97,9 @@ const TESTS: &[Test] = tests! {
     30 attack::a_late_answer_changes_nothing;
 };
 
-const STALLED: &str =
-    "held on a quiet machine (50 to 52 ms); 102 ms in 2 of 32 runs, when a processor stood still";
-
 /// Promises that are not kept yet, and what was seen: skipped, loudly, unless asked for by name or by
 /// `OUTRIGGER_TEST_FULL=1`. `docs/specification.md` says the same.
 const PENDING: &[(&str, &str)] = &[
-    ("engine::stopped_under_load_keeps_to_the_budget", STALLED),
-    ("engine::looping_under_load_keeps_to_the_budget", STALLED),
-    ("engine::silent_under_load_keeps_to_the_budget", STALLED),
-    ("engine::slow_under_load_keeps_to_the_budget", STALLED),
     (
         "cache::never_lies_on_tmpfs",
         "stably bad reads with two readers beside a writer; off by default",
