@@ -395,6 +395,10 @@ impl Gate {
             let _ = pidfd_send_signal(host, Kill::KILL);
         }
         self.killed = Some((now, reason));
+        self.answer_all(reason);
+    }
+
+    fn answer_all(&self, reason: FailureReason) {
         for (number, slot) in self.questions() {
             let view = slot.view();
             self.answer(number, Some(view.event), usize::from(view.group), reason);
@@ -424,10 +428,8 @@ impl Gate {
         header.unattended_since.store(since.max(1), Ordering::Release);
         // It may have died with it.
         header.free_marks(MarkOwner::Host);
-        if let Some(group) = header.group(0) {
-            // Cannot fail on an open group.
-            let _ = group.unignore_all_files();
-        }
+        // Whoever waits comes before all the files to close.
+        self.answer_all(reason);
         self.sweep(reason, Closing::Yes);
         header.tallies[Tally::Leases as usize].store(0, Ordering::Relaxed);
         header.cleaned.store(starts, Ordering::Release);
@@ -468,7 +470,11 @@ impl Gate {
                 continue;
             }
             if view.state != SlotState::Free {
-                lease::release(number);
+                // In whatever step of putting it in or out the host died.
+                match header.group(0) {
+                    Some(group) => lease::forget(group, number, self.mask),
+                    None => lease::release(number),
+                }
                 slot.set(SlotState::Free);
             }
             close_number(number);

@@ -329,7 +329,6 @@ impl Keeper {
         for (_, group) in header.groups() {
             // Closing the groups does the same for what these cannot remove.
             let _ = group.unmark_all_file_systems();
-            let _ = group.unignore_all_files();
         }
         header.set_reader(Reader::Nobody);
         if let Some(gate) = self.gate.take() {

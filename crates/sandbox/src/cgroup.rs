@@ -78,10 +78,14 @@ impl Groups {
         let threads = settle(make("pids"), "pids", &mut groups.pids, |group| {
             group.write("pids.max", limits.threads)
         });
-        let cpu = settle(make("cpu"), "cpu", &mut groups.cpu, |group| match limits.cpu_percent {
-            Some(percent) => group.limit_cpu(percent),
-            None => Ok(()),
-        });
+        // Only where there is a limit: each level of CPU groups makes every switch to the engine and
+        // back dearer, and two of them are on the way of every question.
+        let cpu = match limits.cpu_percent {
+            Some(percent) => {
+                settle(make("cpu"), "cpu", &mut groups.cpu, |group| group.limit_cpu(percent))
+            }
+            None => Enforcement::Full,
+        };
         groups.account = match groups.whole.clone() {
             Some(path) => Some(Group { path, version: Version::Two }),
             None => make("cpuacct").ok(),

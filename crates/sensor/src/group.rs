@@ -29,8 +29,19 @@ const FAN_MARK_EVICTABLE: u32 = 0x200;
 const FAN_MARK_IGNORE: u32 = 0x400;
 const FAN_MARK_IGNORED_SURV_MODIFY: u32 = 0x40;
 
+const FAN_CLOSE_NOWRITE: u64 = 0x10;
 const FAN_OPEN_PERM: u64 = 0x0001_0000;
 const FAN_OPEN_EXEC_PERM: u64 = 0x0004_0000;
+
+/// The mark of a file whose opens pass. It survives writes: a write would clear [`STAY`] as well, and the
+/// lease goes before any write.
+const KNOWN: u32 = FAN_MARK_IGNORE | FAN_MARK_IGNORED_SURV_MODIFY | FAN_MARK_EVICTABLE;
+/// An event that no mark of ours asks about, ignored on a known file for one purpose: the mark never
+/// becomes empty. The kernel detaches an empty mark, and if a question on that file waits just then, it
+/// leaves the detached mark in the file's list until whoever asked it runs again; meanwhile it takes every
+/// other open of the file for a race with the end of the group, and lets it pass unasked
+/// (`docs/adr/0011`). So an inode's mark is never removed while anybody asks, nor are all flushed.
+const STAY: u64 = FAN_CLOSE_NOWRITE;
 
 const FAN_ALLOW: u32 = 1;
 const FAN_DENY: u32 = 2;
@@ -168,37 +179,32 @@ impl Group {
         sys::fanotify_mark(self.fd(), OWN_MOUNT_FLAGS, PERMISSION_MASK, Some(path))
     }
 
-    /// Lets opens of one file pass unasked until it is modified or the mark is removed.
+    /// Lets opens of one file pass unasked until that is taken back.
     ///
-    /// The kernel may drop the mark (it is evictable), and makes none where the file is open for
-    /// writing. On its own this lets modified content through (writes by `mmap` do not clear it):
-    /// use it under a kept lease only, through [`crate::lease`].
+    /// The kernel may drop the mark with the inode (it is evictable). On its own this lets modified
+    /// content through: use it under a kept lease only, through [`crate::lease`].
     ///
     /// # Errors
     ///
     /// `ENOMEM`, or `EBADF` if the number is not open.
     pub fn ignore_file(self, file: RawFd, mask: Mask) -> io::Result<()> {
-        let flags = FAN_MARK_ADD | FAN_MARK_IGNORE | FAN_MARK_EVICTABLE;
-        with_fd_path(file, |path| sys::fanotify_mark(self.fd(), flags, mask.bits(), Some(path)))
+        let mask = mask.bits() | STAY;
+        with_fd_path(file, |path| {
+            sys::fanotify_mark(self.fd(), FAN_MARK_ADD | KNOWN, mask, Some(path))
+        })
     }
 
-    /// Takes [`Group::ignore_file`] back.
+    /// Takes [`Group::ignore_file`] back: opens are asked about again. The mark stays, for the reason
+    /// that [`STAY`] gives.
     ///
     /// # Errors
     ///
     /// `ENOENT` if there was no mark.
     pub fn unignore_file(self, file: RawFd, mask: Mask) -> io::Result<()> {
-        let flags = FAN_MARK_REMOVE | FAN_MARK_IGNORE | FAN_MARK_EVICTABLE;
-        with_fd_path(file, |path| sys::fanotify_mark(self.fd(), flags, mask.bits(), Some(path)))
-    }
-
-    /// Removes the ignore marks of all files; marks of file systems and mounts stay.
-    ///
-    /// # Errors
-    ///
-    /// `EBADF` if the group is closed.
-    pub fn unignore_all_files(self) -> io::Result<()> {
-        sys::fanotify_mark(self.fd(), FAN_MARK_FLUSH, 0, None)
+        let mask = mask.bits();
+        with_fd_path(file, |path| {
+            sys::fanotify_mark(self.fd(), FAN_MARK_REMOVE | KNOWN, mask, Some(path))
+        })
     }
 
     /// Reads what waits into `batch`, and waits where nothing does; false if a signal interrupted it.

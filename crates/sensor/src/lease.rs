@@ -1,18 +1,16 @@
 //! The verdict cache's ground: an ignore mark under a kept read lease.
 //!
 //! An ignore mark makes later opens of a file pass without a question. By itself it lies, since a
-//! write through a mapping does not clear it. So the mark lives only as long as a read lease on the
-//! same file, which the kernel grants while nobody has the file open for writing, and which it breaks
-//! (a signal to the gate) before anybody gets to: the gate then removes the mark and lets go.
+//! write through a mapping does not clear it. So it ignores opens only as long as there is a read lease
+//! on the same file, which the kernel grants while nobody has the file open for writing, and which it breaks
+//! (a signal to the gate) before anybody gets to: the gate then has opens asked about again and lets go.
 //!
 //! Order matters, and is the same everywhere: lease, then content is judged, then a look whether the lease
 //! still holds, then the mark, then the look again; to drop: the mark first, then the lease. Marks are
 //! changed, and leases let go of, under one lock ([`crate::page::Page::lock_marks`]).
 //! No file is leased twice.
 //!
-//! Not enough: with two readers that open one file without pause beside a writer, opens were still seen
-//! to pass unasked after a change (Linux 6.18, about 1 of 100 writes; none with one reader). Until the
-//! cause is found the cache is off by default (`docs/adr/0011`).
+//! The mark itself stays (`docs/adr/0011`).
 //! Source of the figures and of the race test: `docs/adr/0003`.
 
 use std::io;

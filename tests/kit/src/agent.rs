@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::sleep_until;
 use crate::histogram::Summary;
 use crate::openers::{Tally, Target};
-use crate::{Histogram, clock, floor, fuse, race};
+use crate::{Histogram, clock, floor, fuse, race, sys};
 
 /// The first argument of a program that is to be an agent.
 const WORD: &str = "agent";
@@ -49,21 +49,37 @@ impl Agent {
     ///
     /// If it cannot be started.
     pub fn start(role: &str, arguments: &[&str]) -> Result<Self> {
-        Self::start_as(role, arguments, None)
+        Self::spawn(role, arguments, |_| {})
     }
 
-    /// Starts an agent in `role` as the user and group `uid`.
+    /// Starts an agent in `role` in a session of its own, as a service runs: the kernel shares
+    /// processors between sessions first, and only then between their threads (`man 7 sched`,
+    /// autogroup).
     ///
     /// # Errors
     ///
     /// If it cannot be started.
-    pub fn start_as(role: &str, arguments: &[&str], uid: Option<u32>) -> Result<Self> {
+    pub fn start_service(role: &str, arguments: &[&str]) -> Result<Self> {
+        Self::spawn(role, arguments, sys::enter_session_on_exec)
+    }
+
+    /// Starts an agent in `role` as the user and group `uid`, in a session of its own, as a login does.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started.
+    pub fn start_as(role: &str, arguments: &[&str], uid: u32) -> Result<Self> {
+        Self::spawn(role, arguments, |command| {
+            command.uid(uid).gid(uid);
+            sys::enter_session_on_exec(command);
+        })
+    }
+
+    fn spawn(role: &str, arguments: &[&str], prepare: impl FnOnce(&mut Command)) -> Result<Self> {
         // Not current_exe(): another user may not be able to reach the file that it names.
         let mut command = Command::new("/proc/self/exe");
         command.args([WORD, role]).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped());
-        if let Some(uid) = uid {
-            command.uid(uid).gid(uid);
-        }
+        prepare(&mut command);
         let mut child =
             command.spawn().with_context(|| format!("cannot start the agent {role}"))?;
         let said = BufReader::new(child.stdout.take().context("the agent's output is a pipe")?);
@@ -184,7 +200,6 @@ fn open(path: &str, times: u64) -> Result<()> {
 
 /// Opens `count` files, each once, with a pause of `gap_us` µs between them.
 fn pace(folder: &Path, first: usize, count: usize, gap_us: u64) -> Result<()> {
-    log_in()?;
     let mut tally = Tally::default();
     Agent::say_ready()?;
     for index in first..first + count {
@@ -195,16 +210,8 @@ fn pace(folder: &Path, first: usize, count: usize, gap_us: u64) -> Result<()> {
     say_opened(&tally)
 }
 
-/// Begins a session, as a login does: the kernel shares processors between sessions first, and only
-/// then between their threads (`man 7 sched`, autogroup).
-fn log_in() -> Result<()> {
-    rustix::process::setsid().context("cannot begin a session")?;
-    Ok(())
-}
-
 /// Opens the folder's files with several threads until it is killed.
 fn flood(folder: &Path, count: usize, threads: usize) -> Result<()> {
-    log_in()?;
     let targets = (0..count).map(|index| Target::clean(folder.join(format!("f{index}")))).collect();
     let _openers = crate::openers::Openers::start(threads, targets);
     Agent::say_ready()?;

@@ -15,7 +15,7 @@ use crate::sys::BareGroup;
 /// If permission events are not to be had (`EPERM` without root).
 pub fn start(volume: &Volume, exec: bool) -> Result<Agent> {
     let path = volume.path().to_str().context("the path is not UTF-8")?;
-    let mut responder = Agent::start("floor", &[path, if exec { "exec" } else { "open" }])?;
+    let mut responder = Agent::start_service("floor", &[path, if exec { "exec" } else { "open" }])?;
     responder.ready()?;
     Ok(responder)
 }

@@ -20,7 +20,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::clock::wait_for;
 use crate::control::{self, Watch};
 use crate::setup::{Setup, content_folder, control_socket};
-use crate::{binaries, proc};
+use crate::{binaries, proc, sys};
 
 /// How long the platform may take until it serves.
 const START: Duration = Duration::from_secs(10);
@@ -69,16 +69,18 @@ impl Host {
         let (ready, say_ready) = pipe_with(PipeFlags::CLOEXEC)?;
         // The platform is told the number; no other process is started meanwhile.
         fcntl_setfd(&say_ready, FdFlags::empty())?;
-        let keeper = Command::new(binary)
+        let mut command = Command::new(binary);
+        command
             .arg("run")
             .arg("--config")
             .arg(config)
             .args(["--ready-fd", &say_ready.as_raw_fd().to_string()])
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
-            .stderr(log)
-            .spawn()
-            .with_context(|| format!("cannot start {}", binary.display()))?;
+            .stderr(log);
+        sys::enter_session_on_exec(&mut command);
+        let keeper =
+            command.spawn().with_context(|| format!("cannot start {}", binary.display()))?;
         drop(say_ready);
         let engines = setup.engine_names().map(str::to_owned).collect();
         let host = Self { keeper, folder: folder.to_owned(), engines };

@@ -97,7 +97,7 @@ pub fn start_writer(way: Way, folder: &Path, numbers: &Path) -> Result<Agent> {
     let text = |path: &Path| path.to_string_lossy().into_owned();
     let way = Way::ALL.iter().position(|known| *known == way).unwrap_or_default().to_string();
     let arguments = [way.as_str(), &text(folder), &text(numbers)];
-    Agent::start_as("write-race", &arguments, Some(WRITER))
+    Agent::start_as("write-race", &arguments, WRITER)
 }
 
 /// Tells the writer to end; its result is how long its opens waited, a [`crate::histogram::Summary`].

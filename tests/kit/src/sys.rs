@@ -15,6 +15,6 @@ mod uring;
 pub(crate) use fanotify::BareGroup;
 pub(crate) use handle::open_by_handle;
 pub(crate) use memory::Mapping;
-pub(crate) use namespace::enter_world_on_exec;
+pub(crate) use namespace::{enter_session_on_exec, enter_world_on_exec};
 pub(crate) use scheduler::above_all_ordinary_threads;
 pub(crate) use uring::open_by_ring;

@@ -158,7 +158,7 @@ pub(super) const STATE_DIR: FilePath = FilePath {
 };
 pub(super) const IN_FLIGHT_MAX: Integer = count("in_flight_max", 16, 8192, 2048);
 
-pub(super) const ENABLED: Flag = Flag { name: "enabled", default: false };
+pub(super) const ENABLED: Flag = Flag { name: "enabled", default: true };
 pub(super) const MAX_FILES: Integer = count("max_files", 0, 1_000_000, 100_000);
 
 pub(super) const TREES: List = paths("trees", 64, "[\"/srv\"]");

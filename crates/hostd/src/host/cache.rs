@@ -73,16 +73,26 @@ impl Cache {
         }
     }
 
-    /// Drops everything: what was decided in an earlier epoch is stale.
-    pub(crate) fn flush(&mut self) {
-        {
-            let _lock = self.page.lock_marks(MarkOwner::Host);
-            // All marks at once; the leases follow. Cannot fail on an open group.
-            let _ = self.group.unignore_all_files();
-        }
-        while let Some(file) = self.order.pop_front() {
+    /// Drops up to `count` of the oldest; how many were there to drop. Everything is dropped so, some at
+    /// a time, since whoever answers questions needs the cache meanwhile.
+    pub(crate) fn drop_some(&mut self, count: usize) -> usize {
+        let oldest: Vec<i32> = self.order.drain(..count.min(self.order.len())).collect();
+        oldest.iter().for_each(|&file| {
+            self.drop_file(file);
+        });
+        oldest.len()
+    }
+
+    /// Drops the file that was put in last.
+    pub(crate) fn drop_newest(&mut self) {
+        if let Some(file) = self.order.pop_back() {
             self.drop_file(file);
         }
+    }
+
+    /// Files in line, some of which the gate may have dropped.
+    pub(crate) fn len(&self) -> usize {
+        self.order.len()
     }
 
     /// Files held now.
@@ -166,13 +176,13 @@ mod tests {
     }
 
     #[test]
-    fn a_flush_leaves_nothing() {
+    fn dropping_all_leaves_nothing() {
         let Some((page, mut cache)) = cache(8) else { return };
         let folder = tempfile::tempdir().expect("a folder can be made");
         let file = leased_question(page, folder.path(), "a");
         assert!(cache.put(file));
 
-        cache.flush();
+        assert_eq!(cache.drop_some(8), 1);
 
         assert_eq!(cache.held(), 0);
         assert_eq!(page.slot(file).map(|slot| slot.view().state), Some(SlotState::Free));

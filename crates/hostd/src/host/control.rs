@@ -592,7 +592,7 @@ impl Control {
         while lock(&host.core).in_flight() > 0 && clock::now() < end {
             std::thread::yield_now();
         }
-        lock(&host.cache).flush();
+        host.flush_cache();
         self.supervisor.stop_all(clock::now());
         // Nobody connects to a host that is gone.
         let _ = std::fs::remove_file(&host.config.control_socket);
@@ -856,7 +856,7 @@ impl Control {
         let mut ended = Vec::new();
         lock(&self.host.core).end_all(FailureReason::HostDead, clock::now(), &mut ended);
         self.host.finish_all(&mut ended);
-        lock(&self.host.cache).flush();
+        self.host.flush_cache();
         header.set_ending(Ending::HandedOver);
         self.end_gate();
         let mut word = handover::DRAINED.to_vec();

@@ -1,4 +1,4 @@
-//! Splits a process off into namespaces of its own, between `fork` and `exec`.
+//! Splits a process off into namespaces or a session of its own, between `fork` and `exec`.
 
 use std::io;
 use std::os::unix::process::CommandExt;
@@ -14,6 +14,12 @@ pub(crate) fn enter_world_on_exec(command: &mut Command) {
     // SAFETY: `split_off` makes system calls only; it allocates nothing and takes no lock, which is
     // what may be done in the child of a process with other threads.
     unsafe { command.pre_exec(split_off) };
+}
+
+/// Makes `command` start in a session of its own, as a service does.
+pub(crate) fn enter_session_on_exec(command: &mut Command) {
+    // SAFETY: `setsid` is one system call; it allocates nothing and takes no lock.
+    unsafe { command.pre_exec(|| Ok(rustix::process::setsid().map(drop)?)) };
 }
 
 fn split_off() -> io::Result<()> {

@@ -23,7 +23,7 @@ use rustix::process::Signal;
 use crate::scene::{BUDGET_MS, SLACK_MS, Scene, short_or_full, show};
 
 const ENGINE: &str = "judge";
-const READERS: usize = 2;
+const READERS: usize = 3;
 
 pub(crate) fn never_lies_on_tmpfs(lab: &Lab) -> Result<()> {
     let volume = lab.tmpfs("contested")?;

@@ -216,7 +216,7 @@ pub(crate) fn a_poisoned_file_switches_nothing_off(lab: &Lab) -> Result<()> {
     let starts = host.engine(ENGINE)?.starts;
 
     let path = poison.to_string_lossy();
-    let mut user = Agent::start_as("open", &[&path, &OPENS.to_string()], Some(NOBODY))?;
+    let mut user = Agent::start_as("open", &[&path, &OPENS.to_string()], NOBODY)?;
     let opened: Opened = user.result()?;
 
     say(format_args!("the poisoned file's opens: {}", opened.waits));

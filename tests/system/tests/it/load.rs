@@ -59,13 +59,13 @@ pub(crate) fn one_user_cannot_starve_another(lab: &Lab) -> Result<()> {
     let folder = scene.path().to_string_lossy().into_owned();
     let victim = || -> Result<Opened> {
         let arguments = [folder.as_str(), "0", &FILES.to_string(), "500"];
-        let mut agent = Agent::start_as("pace", &arguments, Some(1001))?;
+        let mut agent = Agent::start_as("pace", &arguments, 1001)?;
         agent.ready()?;
         agent.result()
     };
 
     let alone = victim()?;
-    let mut flood = Agent::start_as("flood", &[&folder, &FILES.to_string(), "32"], Some(65534))?;
+    let mut flood = Agent::start_as("flood", &[&folder, &FILES.to_string(), "32"], 65534)?;
     flood.ready()?;
     let flooded = victim()?;
     drop(flood);

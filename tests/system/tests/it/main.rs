@@ -99,20 +99,10 @@ const TESTS: &[Test] = tests! {
 
 /// Promises that are not kept yet, and what was seen: skipped, loudly, unless asked for by name or by
 /// `OUTRIGGER_TEST_FULL=1`. `docs/specification.md` says the same.
-const PENDING: &[(&str, &str)] = &[
-    (
-        "cache::never_lies_on_tmpfs",
-        "stably bad reads with two readers beside a writer; off by default",
-    ),
-    (
-        "cache::never_lies_on_ext4",
-        "stably bad reads with two readers beside a writer; off by default",
-    ),
-    (
-        "load::one_user_cannot_starve_another",
-        "15 times where 3 are promised; the bare kernel floor gives 15 too",
-    ),
-];
+const PENDING: &[(&str, &str)] = &[(
+    "load::one_user_cannot_starve_another",
+    "15 times where 3 are promised; the bare kernel floor gives 15 too",
+)];
 
 fn main() -> ExitCode {
     suite::main(TESTS, PENDING)
