@@ -76,7 +76,7 @@ fn an_empty_configuration_has_every_default() {
     assert_eq!(config.control_socket, Path::new("/run/outrigger/control.sock"));
     assert_eq!(config.state_dir, Path::new("/var/lib/outrigger"));
     assert_eq!(config.in_flight_max, 2048);
-    assert_eq!(config.cache, CacheConfig { enabled: false, max_files: 100_000 });
+    assert_eq!(config.cache, CacheConfig { enabled: true, max_files: 100_000 });
     assert_eq!(config.policies.len(), Event::ALL.len());
     for &event in Event::ALL {
         let policy = EventPolicy {
