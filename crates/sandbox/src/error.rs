@@ -115,7 +115,7 @@ steps! {
     CloseDescriptors "close the host's descriptors" "needs Linux 5.9 or later",
     PlaceDescriptors "place the granted descriptors" "raise the descriptor limit of the host",
     ResetSignals "reset the signals" "stock kernels do this; check seccomp filters on the host",
-    NewSession "begin a session" "stock kernels do this; check seccomp filters on the host",
+    ProcessGroup "begin a process group" "stock kernels do this; check seccomp filters on the host",
     PrivateMounts "make its mounts private" "the host needs CAP_SYS_ADMIN and a mount at its root",
     PlaceMounts "place its mounts" "the host needs CAP_SYS_ADMIN",
     FreezeRoot "make its root read-only" "needs Linux 5.12 or later",

@@ -29,7 +29,7 @@ const FAN_MARK_EVICTABLE: u32 = 0x200;
 const FAN_MARK_IGNORE: u32 = 0x400;
 const FAN_MARK_IGNORED_SURV_MODIFY: u32 = 0x40;
 
-const FAN_CLOSE_NOWRITE: u64 = 0x10;
+const FAN_CLOSE_WRITE: u64 = 0x08;
 const FAN_OPEN_PERM: u64 = 0x0001_0000;
 const FAN_OPEN_EXEC_PERM: u64 = 0x0004_0000;
 
@@ -40,8 +40,9 @@ const KNOWN: u32 = FAN_MARK_IGNORE | FAN_MARK_IGNORED_SURV_MODIFY | FAN_MARK_EVI
 /// becomes empty. The kernel detaches an empty mark, and if a question on that file waits just then, it
 /// leaves the detached mark in the file's list until whoever asked it runs again; meanwhile it takes every
 /// other open of the file for a race with the end of the group, and lets it pass unasked
-/// (`docs/adr/0011`). So an inode's mark is never removed while anybody asks, nor are all flushed.
-const STAY: u64 = FAN_CLOSE_NOWRITE;
+/// (`docs/adr/0011`). So an inode's mark is never removed while anybody asks, nor are all flushed. Readers
+/// cause no such event, so that it costs them nothing.
+const STAY: u64 = FAN_CLOSE_WRITE;
 
 const FAN_ALLOW: u32 = 1;
 const FAN_DENY: u32 = 2;
@@ -188,10 +189,7 @@ impl Group {
     ///
     /// `ENOMEM`, or `EBADF` if the number is not open.
     pub fn ignore_file(self, file: RawFd, mask: Mask) -> io::Result<()> {
-        let mask = mask.bits() | STAY;
-        with_fd_path(file, |path| {
-            sys::fanotify_mark(self.fd(), FAN_MARK_ADD | KNOWN, mask, Some(path))
-        })
+        sys::fanotify_mark_file(self.fd(), FAN_MARK_ADD | KNOWN, mask.bits() | STAY, file)
     }
 
     /// Takes [`Group::ignore_file`] back: opens are asked about again. The mark stays, for the reason
@@ -201,10 +199,7 @@ impl Group {
     ///
     /// `ENOENT` if there was no mark.
     pub fn unignore_file(self, file: RawFd, mask: Mask) -> io::Result<()> {
-        let mask = mask.bits();
-        with_fd_path(file, |path| {
-            sys::fanotify_mark(self.fd(), FAN_MARK_REMOVE | KNOWN, mask, Some(path))
-        })
+        sys::fanotify_mark_file(self.fd(), FAN_MARK_REMOVE | KNOWN, mask.bits(), file)
     }
 
     /// Reads what waits into `batch`, and waits where nothing does; false if a signal interrupted it.
@@ -351,39 +346,9 @@ fn read_u32(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_ne_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-fn with_fd_path<T>(
-    fd: RawFd,
-    call: impl FnOnce(&std::ffi::CStr) -> io::Result<T>,
-) -> io::Result<T> {
-    let mut buffer = [0; 32];
-    call(fd_path(fd, &mut buffer))
-}
-
-/// `/proc/self/fd/N` without allocating, since the gate uses it.
-fn fd_path(fd: RawFd, buffer: &mut [u8; 32]) -> &std::ffi::CStr {
-    const PREFIX: &[u8] = b"/proc/self/fd/";
-    buffer[..PREFIX.len()].copy_from_slice(PREFIX);
-    let mut digits = [0; 10];
-    let mut rest = fd.unsigned_abs();
-    let mut first = digits.len();
-    loop {
-        first -= 1;
-        digits[first] = b'0' + u8::try_from(rest % 10).unwrap_or(0);
-        rest /= 10;
-        if rest == 0 {
-            break;
-        }
-    }
-    let number = &digits[first..];
-    buffer[PREFIX.len()..PREFIX.len() + number.len()].copy_from_slice(number);
-    buffer[PREFIX.len() + number.len()] = 0;
-    std::ffi::CStr::from_bytes_until_nul(buffer).expect("the byte after the digits is zero")
-}
-
-/// The path `/proc/self/fd/N`, for callers that may allocate.
+/// The path `/proc/self/fd/N`.
 pub fn descriptor_path(fd: RawFd) -> CString {
-    let mut buffer = [0; 32];
-    fd_path(fd, &mut buffer).to_owned()
+    CString::new(format!("/proc/self/fd/{fd}")).expect("it holds no zero byte")
 }
 
 #[cfg(test)]

@@ -33,6 +33,20 @@ pub(crate) fn fanotify_mark(
     check(result).map(drop)
 }
 
+/// `fanotify_mark(2)` on the file behind a descriptor.
+pub(crate) fn fanotify_mark_file(
+    group: BorrowedFd<'_>,
+    flags: c_uint,
+    mask: u64,
+    file: RawFd,
+) -> io::Result<()> {
+    // SAFETY: without a path the kernel takes the file itself; a number that names no open descriptor
+    // gives `EBADF`.
+    let result =
+        unsafe { libc::fanotify_mark(group.as_raw_fd(), flags, mask, file, std::ptr::null()) };
+    check(result).map(drop)
+}
+
 /// `fcntl(2)` with an integer argument.
 pub(crate) fn fcntl(fd: RawFd, command: c_int, argument: c_int) -> io::Result<c_int> {
     // SAFETY: the commands used in this crate take an integer; a number that names no open
