@@ -103,16 +103,29 @@ impl<T> FairQueue<T> {
         }
     }
 
-    /// Takes the oldest item of the user whose turn it is.
-    pub fn pop(&mut self) -> Option<(u32, T)> {
-        let user = *self.turns.front()?;
+    /// Whether `user` waits.
+    pub fn waits(&self, user: u32) -> bool {
+        self.lines.contains_key(&user)
+    }
+
+    /// Takes the oldest item of the first user in turn who `may` be served; who may not is passed over
+    /// and keeps his turn.
+    pub fn pop_for(&mut self, mut may: impl FnMut(u32) -> bool) -> Option<(u32, T)> {
+        let place = self.turns.iter().position(|&user| may(user))?;
+        let user = *self.turns.get(place)?;
         let oldest = self.lines.get(&user).expect("who has a turn has a line").oldest;
         let item = self.unlink(user, oldest);
         // Whoever has more goes to the back; whoever has not was taken out already.
         if self.lines.contains_key(&user) {
-            self.turns.rotate_left(1);
+            self.turns.remove(place);
+            self.turns.push_back(user);
         }
         Some((user, item))
+    }
+
+    /// Takes the oldest item of the user whose turn it is.
+    pub fn pop(&mut self) -> Option<(u32, T)> {
+        self.pop_for(|_| true)
     }
 
     /// Takes out every item for which `unwanted` holds; `removed` gets them.
@@ -201,6 +214,15 @@ mod tests {
         let order: Vec<_> = std::iter::from_fn(|| queue.pop()).collect();
 
         assert_eq!(order, [(1, 10), (2, 20), (1, 11), (1, 12)]);
+    }
+
+    #[test]
+    fn who_may_not_be_served_keeps_his_turn() {
+        let mut queue = filled(8, &[(1, 10), (2, 20), (2, 21)]);
+
+        assert_eq!(queue.pop_for(|user| user != 1), Some((2, 20)));
+        assert_eq!(queue.pop_for(|_| false), None);
+        assert_eq!(queue.pop(), Some((1, 10)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A question comes in with the engines that are to be asked and its deadline; the [`arbiter`] holds it
 //! as a case until the engines' votes, their faults or the deadline end it. What surrounds a case is
 //! here as well: who takes part ([`policy`]), what a failure leads to ([`failure`]), what no engine may
-//! deny ([`guard`]), what is not enforced ([`monitor`]), whose turn it is when too many ask ([`fair`]),
+//! deny ([`guard`]), what is not enforced ([`monitor`]), whose turn it is when too many ask ([`fair`], [`share`]),
 //! and the two short memories that spare a second question ([`exec_once`]) and a second crash
 //! ([`poison`]).
 //!
@@ -34,6 +34,7 @@ pub mod guard;
 pub mod monitor;
 pub mod poison;
 pub mod policy;
+pub mod share;
 
 pub use arbiter::{Arbiter, Closed, DecidedBy, Question};
 pub use engines::{EngineIndex, EngineSet};

@@ -112,8 +112,6 @@ pub(crate) struct Host {
     bells_seen: AtomicU64,
     verdicts: Mutex<Option<Interruptible>>,
     dozing: AtomicBool,
-    /// Questions wait for their turn, so that it matters whose they are.
-    busy: AtomicBool,
     shortest_budget: u64,
     in_flight_max: u32,
     to_control: control::Inbox,
@@ -210,7 +208,6 @@ impl Host {
             bells_seen: AtomicU64::new(0),
             verdicts: Mutex::default(),
             dozing: AtomicBool::new(false),
-            busy: AtomicBool::new(false),
             shortest_budget: budgets.min().unwrap_or(clock::ms(50)),
             in_flight_max,
             to_control: control::Inbox::new().context("cannot make an eventfd")?,
@@ -335,7 +332,6 @@ impl Host {
             core.publish();
             core.take_wakes(&mut wakes);
             core.take_notices(&mut notices);
-            self.busy.store(core.is_busy(), Ordering::Relaxed);
         }
         wakes.iter().for_each(Waker::wake);
         if self.dozing.load(Ordering::SeqCst) {

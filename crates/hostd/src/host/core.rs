@@ -4,8 +4,9 @@
 //! is no system call that can wait for anybody: ring writes are memory, content descriptors go by a
 //! non-blocking send. Answers are written, files closed and engines woken after it.
 //!
-//! At most [`WINDOW`] cases are in engines' hands at a time; the others wait in a queue that is fair
-//! between users, so that one who floods waits for himself.
+//! At most [`WINDOW`] cases are in engines' hands at a time, and of one user only a share of them while
+//! others ask too; the rest wait in a queue that is fair between users, so that one who floods waits for
+//! himself.
 
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use outrigger_decision::arbiter::{Opened, VoteState};
 use outrigger_decision::fair::{FairQueue, Pushed};
 use outrigger_decision::poison::{Object as PoisonObject, Poison};
 use outrigger_decision::policy::{EngineFacts, Policies, participants};
+use outrigger_decision::share::Shares;
 use outrigger_decision::{Arbiter, Closed, DecidedBy, EngineIndex, EngineSet, Question};
 use outrigger_dock::{Doorbell, PushError, Waker};
 use outrigger_sensor::identity::{Credentials, Object, Subjects};
@@ -43,7 +45,7 @@ pub(crate) struct Intake {
     pub(crate) pid: u32,
     /// The subject's key, where an engine looks at it.
     pub(crate) process: Option<ProcessKey>,
-    /// The user in whose line it waits, where it matters.
+    /// The user in whose line it waits.
     pub(crate) user: Option<u32>,
     pub(crate) credentials: Option<Credentials>,
     pub(crate) object: Object,
@@ -58,10 +60,20 @@ pub(crate) struct Intake {
 }
 
 impl Intake {
+    /// In whose line it waits; those of nobody known share one.
+    fn line(&self) -> u32 {
+        self.user.unwrap_or(u32::MAX)
+    }
+
     /// What an exec question and the open that follows it have in common.
     pub(crate) fn exec_key(&self) -> ProcessKey {
         self.process.unwrap_or_else(|| Subjects::passing_key(self.pid))
     }
+}
+
+/// Processors that this process may use.
+fn processors() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }
 
 /// A question while it waits.
@@ -119,8 +131,8 @@ pub(crate) struct Core {
 struct Table {
     waiting: Vec<Option<Waiting>>,
     free: Vec<u32>,
-    /// Cases in engines' hands.
-    in_window: usize,
+    /// Whose cases are in engines' hands.
+    shares: Shares,
     /// Per engine: questions that it let pass their deadline, since the control thread was told.
     missed: Vec<u32>,
 }
@@ -131,7 +143,7 @@ impl Core {
         let table = Table {
             waiting: (0..capacity).map(|_| None).collect(),
             free: (0..u32::try_from(capacity).unwrap_or(u32::MAX)).rev().collect(),
-            in_window: 0,
+            shares: Shares::new(WINDOW, processors().div_ceil(2)),
             missed: vec![0; engines.len()],
         };
         Self {
@@ -146,11 +158,6 @@ impl Core {
             wake: Vec::new(),
             notices: Vec::new(),
         }
-    }
-
-    /// Whether a new question may have to wait for its turn.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.table.in_window >= WINDOW / 2
     }
 
     /// Questions that wait now.
@@ -206,7 +213,8 @@ impl Core {
         };
         match self.arbiter.open(&question) {
             Ok(Opened::Waiting(case)) => {
-                let user = intake.user.unwrap_or(u32::MAX);
+                let user = intake.line();
+                self.table.shares.note(user, now);
                 self.table.waiting[token as usize] = Some(Waiting {
                     intake,
                     case,
@@ -214,7 +222,7 @@ impl Core {
                     dispatched: EngineSet::EMPTY,
                     in_window: false,
                 });
-                if self.table.in_window < WINDOW && self.turns.is_empty() {
+                if self.table.shares.may_take(user, now) && !self.turns.waits(user) {
                     self.dispatch(token);
                 } else if let Pushed::Displaced { item: (_, case), .. } =
                     self.turns.push(user, (token, case))
@@ -277,11 +285,11 @@ impl Core {
 
     /// Hands one waiting question to its engines.
     fn dispatch(&mut self, token: u32) {
-        let Table { waiting, in_window, .. } = &mut self.table;
+        let Table { waiting, shares, .. } = &mut self.table;
         let Some(waiting) = waiting[token as usize].as_mut() else { return };
         if !waiting.in_window {
             waiting.in_window = true;
-            *in_window += 1;
+            shares.take(waiting.intake.line());
         }
         for index in waiting.asked.difference(waiting.dispatched).iter() {
             let Some(engine) = self.engines.get_mut(index.get()) else { continue };
@@ -328,7 +336,7 @@ impl Core {
         }
         let Self { arbiter, table, engines, .. } = self;
         arbiter.expire(now, &mut |closed| table.conclude(engines, &closed, ended));
-        self.next_turns();
+        self.next_turns(now);
         self.publish();
     }
 
@@ -380,9 +388,11 @@ impl Core {
         }
     }
 
-    fn next_turns(&mut self) {
-        while self.table.in_window < WINDOW {
-            let Some((_, (token, case))) = self.turns.pop() else { return };
+    fn next_turns(&mut self, now: u64) {
+        loop {
+            let shares = &self.table.shares;
+            let next = self.turns.pop_for(|user| shares.may_take(user, now));
+            let Some((_, (token, case))) = next else { return };
             let current =
                 self.table.waiting[token as usize].as_ref().is_some_and(|w| w.case == case);
             if current {
@@ -427,7 +437,7 @@ impl Core {
                 table.conclude(engines, &closed, ended);
             });
         }
-        self.next_turns();
+        self.next_turns(now);
         self.publish();
         in_hand
     }
@@ -460,7 +470,7 @@ impl Table {
         let Some(done) = slot.take() else { return };
         self.free.push(closed.token);
         if done.in_window {
-            self.in_window = self.in_window.saturating_sub(1);
+            self.shares.give_back(done.intake.line());
         }
         let mut absent = None;
         for index in closed.slow().iter() {

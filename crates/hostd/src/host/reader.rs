@@ -35,6 +35,7 @@ pub(crate) fn run(host: &Arc<Host>, index: usize, group: Group) {
     let mut batch = Batch::new();
     let mut ended = Vec::new();
     let mut intakes = Vec::new();
+    let mut owners = Owners::default();
     loop {
         match header.reader() {
             Reader::Host => {}
@@ -61,13 +62,43 @@ pub(crate) fn run(host: &Arc<Host>, index: usize, group: Group) {
         // What waited while nobody served has used up a part of its budget.
         let since = if unattended == 0 { now } else { unattended.min(now) };
         let questions = batch.questions();
-        intakes
-            .extend(questions.filter_map(|question| take_in(host, index, &question, now, since)));
+        intakes.extend(
+            questions
+                .filter_map(|question| take_in(host, index, &question, now, since, &mut owners)),
+        );
         host.ask(&mut intakes, now, &mut ended);
         host.finish_all(&mut ended);
         if unattended != 0 {
             header.unattended_since.store(0, Ordering::Release);
         }
+    }
+}
+
+/// Whose a process is, for taking turns: looked up once in a while per process, not per question.
+#[derive(Debug)]
+struct Owners {
+    /// By the last bits of the pid: the pid, its user, and until when that is believed.
+    known: Box<[(u32, u32, u64); OWNERS]>,
+}
+
+/// Processes whose user is remembered.
+const OWNERS: usize = 256;
+/// How long it is believed, ns. A process that changes its user waits in the old line for as long.
+const OWNER_FOR: u64 = clock::ms(100);
+
+impl Default for Owners {
+    fn default() -> Self {
+        Self { known: Box::new([(0, 0, 0); OWNERS]) }
+    }
+}
+
+impl Owners {
+    fn of(&mut self, pid: u32, now: u64) -> Option<u32> {
+        let known = &mut self.known[pid as usize % OWNERS];
+        if known.0 != pid || known.2 < now {
+            *known = (pid, identity::owner(pid)?, now.saturating_add(OWNER_FOR));
+        }
+        Some(known.1)
     }
 }
 
@@ -80,6 +111,7 @@ fn take_in(
     question: &RawQuestion,
     now: u64,
     since: u64,
+    owners: &mut Owners,
 ) -> Option<Intake> {
     let group = u8::try_from(group).unwrap_or(0);
     let facts = host.facts(question.event);
@@ -106,9 +138,8 @@ fn take_in(
         Some(_) if facts.wants_credentials => host.subjects.credentials(question.pid, subject),
         _ => None,
     };
-    let user = credentials.map(|credentials| credentials.uid).or_else(|| {
-        host.busy.load(Ordering::Relaxed).then(|| identity::owner(question.pid)).flatten()
-    });
+    let user = credentials
+        .map_or_else(|| owners.of(question.pid, now), |credentials| Some(credentials.uid));
     let volume = host.volume(object.device);
     let path = || identity::path(question.file);
     let known_path = (facts.wants_path || host.history.is_watched()).then(path).flatten();
