@@ -36,6 +36,7 @@ use outrigger_api::verdict::{Fallback, VerdictBasis};
 use outrigger_api::{Answer, Event, EventSet, FailureReason, Mode, ProcessKey};
 use outrigger_decision::EngineIndex;
 use outrigger_decision::exec_once::ExecOnce;
+use outrigger_decision::guard::apply as apply_guard;
 use outrigger_decision::policy::{Policies, Policy};
 use outrigger_dock::{Doorbell, Waker};
 use outrigger_sensor::group::Mask;
@@ -407,16 +408,15 @@ impl Host {
     }
 
     fn finish(&self, finished: Finished) -> Entry {
-        let Finished { intake, case, mut answer, mut decided_by, asked, votes, .. } = finished;
+        let Finished { intake, case, mut decided_by, asked, votes, .. } = finished;
         let header = self.page().header();
         let mut not_enforced = finished.would_deny;
-        if answer == Answer::Deny {
-            let path = intake.path.clone().or_else(|| identity::path(intake.file));
-            if self.guard.covers(self.shared.origin.as_fd(), path.as_deref(), intake.object.key) {
-                (answer, decided_by, not_enforced) = (Answer::Allow, Decider::GuardRail, true);
-                header.add(Tally::Conflicts, 1);
-            }
-        } else if finished.would_deny {
+        let guarded = finished.answer == Answer::Deny && self.is_guarded(&intake);
+        let (answer, conflict) = apply_guard(finished.answer, guarded);
+        if conflict.is_some() {
+            (decided_by, not_enforced) = (Decider::GuardRail, true);
+            header.add(Tally::Conflicts, 1);
+        } else if finished.would_deny && answer == Answer::Allow {
             header.add(Tally::WouldDeny, 1);
         }
         if intake.event == Event::ProcessExec && answer == Answer::Allow {
@@ -460,6 +460,14 @@ impl Host {
         };
         self.record(&entry);
         entry
+    }
+
+    /// Whether the machine needs the object.
+    fn is_guarded(&self, intake: &Intake) -> bool {
+        let path = intake.path.clone().or_else(|| identity::path(intake.file));
+        path.is_some_and(|path| {
+            self.guard.covers(self.shared.origin.as_fd(), &path, intake.object.key)
+        })
     }
 
     /// The subject's key, where it is known or worth a look.

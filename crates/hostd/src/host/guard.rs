@@ -4,6 +4,7 @@
 //! at `/usr/bin/sudo`. So the path that the kernel gives for the object is looked up again in the
 //! namespace in which protection was started, and must name the same file there.
 
+use std::ffi::OsStr;
 use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
@@ -32,9 +33,8 @@ impl Guard {
     }
 
     /// Whether the object is guarded, under the path that the kernel gives for it.
-    pub(crate) fn covers(&self, origin: BorrowedFd<'_>, path: Option<&Path>, key: FileKey) -> bool {
-        path.is_some_and(|path| {
-            self.rails.check(path.as_os_str().as_bytes(), key, |_| key_of(origin, path))
-        })
+    pub(crate) fn covers(&self, origin: BorrowedFd<'_>, path: &Path, key: FileKey) -> bool {
+        let key_at = |path: &[u8]| key_of(origin, Path::new(OsStr::from_bytes(path)));
+        self.rails.check(path.as_os_str().as_bytes(), key, key_at)
     }
 }
