@@ -112,7 +112,8 @@ pub(crate) struct Host {
     bells_changed: AtomicU64,
     bells_seen: AtomicU64,
     verdicts: Mutex<Option<Interruptible>>,
-    dozing: AtomicBool,
+    /// When `deadlines` wakes at the latest, ns; the largest number while it sleeps without an alarm.
+    alarm: AtomicU64,
     shortest_budget: u64,
     in_flight_max: u32,
     to_control: control::Inbox,
@@ -208,7 +209,7 @@ impl Host {
             bells_changed: AtomicU64::new(1),
             bells_seen: AtomicU64::new(0),
             verdicts: Mutex::default(),
-            dozing: AtomicBool::new(false),
+            alarm: AtomicU64::new(0),
             shortest_budget: budgets.min().unwrap_or(clock::ms(50)),
             in_flight_max,
             to_control: control::Inbox::new().context("cannot make an eventfd")?,
@@ -325,6 +326,7 @@ impl Host {
     fn ask(&self, intakes: &mut Vec<Intake>, now: u64, ended: &mut Vec<Finished>) {
         let mut wakes = Vec::new();
         let mut notices = Vec::new();
+        let soonest = intakes.iter().map(|intake| intake.deadline).min();
         {
             let mut core = lock(&self.core);
             for intake in intakes.drain(..) {
@@ -335,7 +337,7 @@ impl Host {
             core.take_notices(&mut notices);
         }
         wakes.iter().for_each(Waker::wake);
-        if self.dozing.load(Ordering::SeqCst) {
+        if soonest.is_some_and(|soonest| soonest < self.alarm.load(Ordering::SeqCst)) {
             self.bell.ring();
         }
         self.to_control.notices(notices);

@@ -19,7 +19,7 @@ use outrigger_sensor::{Batch, Group, RawQuestion, clock, identity, lease};
 
 use super::Host;
 use super::core::Intake;
-use super::grants;
+use super::{grants, verdicts};
 use crate::gate;
 
 /// Reads one group until the host ends.
@@ -115,8 +115,7 @@ fn take_in(
 ) -> Option<Intake> {
     let group = u8::try_from(group).unwrap_or(0);
     let facts = host.facts(question.event);
-    // The budget ends where the opener goes on, not where the answer is decided: a tenth is for the way.
-    let deadline = since.saturating_add(facts.budget - facts.budget / 10);
+    let deadline = since.saturating_add(verdicts::time_of(facts.budget));
     let page = host.page();
     page.note_used(question.file);
     if let Some(slot) = page.slot(question.file) {

@@ -3,8 +3,9 @@
 //! `verdicts` sleeps on the engines' doorbells and nothing else: one futex, no timer, since it is on the
 //! way of every question. `deadlines` ends what is due. Waking it for each new case would cost more than
 //! asking, so it keeps an alarm of its own while there is traffic: it never sleeps longer than the
-//! shortest budget, so that a case opened meanwhile is never overslept. After a second without a case it
-//! sleeps without an alarm and says so; whoever opens a case then rings.
+//! shortest time that a case has, so that one opened meanwhile is hardly ever due before. After a second
+//! without a case it sleeps without an alarm. It says until when it sleeps; whoever opens a case that is
+//! due before rings.
 //!
 //! A doorbell lies in memory that its engine writes, so an engine can keep wake-ups of `verdicts` to
 //! itself. That must not be another engine's loss: at every alarm `deadlines` looks into all rings too,
@@ -19,6 +20,12 @@ use outrigger_sensor::process::{Interruptible, become_important};
 
 use super::Host;
 use crate::shared::SECOND;
+
+/// How long a question may be in the host's hands, ns: the budget ends where the opener goes on, not where
+/// the answer is decided, so a tenth of it is for the way.
+pub(crate) const fn time_of(budget: u64) -> u64 {
+    budget - budget / 10
+}
 
 /// How long the alarm goes on after the last case, ns.
 const LINGER: u64 = SECOND;
@@ -69,20 +76,15 @@ pub(crate) fn keep_deadlines(host: &Arc<Host>) {
         host.finish_all(&mut ended);
         host.show_bells();
         let doze = next.is_none() && now.saturating_sub(last_case) > LINGER;
-        if doze {
-            host.dozing.store(true, Ordering::SeqCst);
-            // A case opened before that was said would not ring.
-            next = host.next_deadline();
-        }
-        let alarm = now.saturating_add(host.shortest_budget);
-        let until = match next {
-            Some(deadline) => Some(deadline.min(alarm)),
-            None => (!doze).then_some(alarm),
-        };
+        let alarm = if doze { u64::MAX } else { now.saturating_add(time_of(host.shortest_budget)) };
+        host.alarm.store(next.unwrap_or(alarm).min(alarm), Ordering::SeqCst);
+        // A case opened before that was said did not ring.
+        next = host.next_deadline();
+        let until = Some(next.unwrap_or(alarm).min(alarm)).filter(|until| *until != u64::MAX);
         if let Err(error) = outrigger_dock::sleep(&[(host.bell.clone(), value)], until) {
             host.sensor_failed(&error);
         }
-        host.dozing.store(false, Ordering::SeqCst);
+        host.alarm.store(0, Ordering::SeqCst);
         host.bell.disarm();
     }
 }
