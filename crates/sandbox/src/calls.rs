@@ -73,6 +73,14 @@ struct Reports {
     lost: u64,
 }
 
+impl RefusedCall {
+    /// Whether it would have made another process: a `clone` that is no thread, or an older form of it.
+    #[must_use]
+    pub fn makes_process(&self) -> bool {
+        matches!(&*self.call, "clone" | "fork" | "vfork")
+    }
+}
+
 impl Calls {
     /// Of a process that has no filter yet.
     pub(crate) fn none() -> Self {

@@ -116,6 +116,13 @@ impl Groups {
         })
     }
 
+    /// How often the kernel refused a thread at the limit of this group, since it was made. `None` without
+    /// the controller.
+    pub(crate) fn refused_threads(&self) -> Option<u64> {
+        // The same file in both versions since Linux 4.6.
+        self.pids.as_ref()?.keyed("pids.events", "max")
+    }
+
     pub(crate) fn usage(&self) -> Usage {
         let cpu_ns = self.account.as_ref().and_then(|group| match group.version {
             Version::One => group.number("cpuacct.usage"),

@@ -156,8 +156,13 @@ fn c_string(text: &str) -> Result<CString, StartError> {
 fn resource_limits(limits: &Limits, applied: &Applied) -> Vec<(Resource, Rlimit)> {
     let mut wanted = vec![
         (Resource::Nofile, u64::from(limits.descriptors)),
-        // Counted per user and user namespace, so beside the control group and not instead of it.
-        (Resource::Nproc, u64::from(limits.threads)),
+        // Counted per user and user namespace, so beside the control group and not instead of it. One
+        // higher where the group holds: the kernel looks at this one first, and only the group counts
+        // what it refuses.
+        (
+            Resource::Nproc,
+            u64::from(limits.threads) + u64::from(applied.threads == Enforcement::Full),
+        ),
         // 1 and not 0: only 1 also stops a dump through a pipe to a crash handler (core(5)), which
         // would carry what the process has read.
         (Resource::Core, 1),

@@ -33,6 +33,10 @@ const ABUSES_MAX: u32 = 8;
 const LINES_PER_SECOND: u32 = 50;
 /// Refused calls of an engine per second that are told by name.
 const CALLS_PER_SECOND: u32 = 20;
+/// How often strikes for refused processes and threads come at most, ns: one burst of them is one thing.
+const FORKS_NS: u64 = SECOND;
+/// Heartbeats in a row at which it must be found with no descriptor left. Once may be a peak.
+const FULL_LOOKS: u32 = 2;
 /// What an engine has to end by itself after `Stop`, ns.
 const STOP_NS: u64 = 100_000_000;
 /// How long the exit of a process is waited for that has closed its control socket, ns. It comes
@@ -69,7 +73,21 @@ pub(crate) struct Engine {
     abuses: Tally,
     lines: Meter,
     calls: Meter,
+    forks: Forks,
+    /// Heartbeats in a row at which it had no descriptor left.
+    full_looks: u32,
     books: Books,
+}
+
+/// Processes and threads that it was refused.
+#[derive(Debug, Default)]
+struct Forks {
+    /// Refused and not told yet.
+    untold: u64,
+    /// When they were last told, ns.
+    told: Option<u64>,
+    /// Threads that the running process was refused, as last seen.
+    threads: u64,
 }
 
 impl Engine {
@@ -85,6 +103,8 @@ impl Engine {
             abuses: Tally::new(ABUSES_MAX, terms.restart_window),
             lines: Meter::new(LINES_PER_SECOND),
             calls: Meter::new(CALLS_PER_SECOND),
+            forks: Forks::default(),
+            full_looks: 0,
             books: Books::default(),
             spec,
         }
@@ -137,6 +157,7 @@ impl Engine {
         self.look_at_limits(now, out);
         if let Some(nonce) = self.life.ping(now) {
             self.send_ping(nonce);
+            self.look_at_process(now, out);
         }
         self.sum_up(now, out);
     }
@@ -145,6 +166,11 @@ impl Engine {
     pub(crate) fn start_due(&self, now: u64) -> Option<u64> {
         let due = self.life.start_due().filter(|due| *due <= now)?;
         (self.unit.is_none() && self.remains.is_none()).then_some(due)
+    }
+
+    /// When it is next started, if it waits for that.
+    pub(crate) const fn next_start(&self) -> Option<u64> {
+        self.life.start_due()
     }
 
     /// Starts a process.
@@ -161,6 +187,8 @@ impl Engine {
                 self.books.misses = 0;
                 self.unit = Some(unit);
                 self.frames.clear();
+                self.forks.threads = 0;
+                self.full_looks = 0;
                 self.life.started(now);
                 out.push(Happening::Starting(self.index));
             }
@@ -186,10 +214,13 @@ impl Engine {
                 self.abuse(reason, detail, now, out);
             }
             // The ring cannot be used any more, and comes anew with the next process.
+            // Until that is done the host finds it at every look: it is one fault all the same.
             FailureReason::RingCorrupt | FailureReason::EngineHung => {
-                self.lose(reason, detail, now, out);
+                if self.unit.is_some() {
+                    self.lose(reason, detail, now, out);
+                }
             }
-            _ => self.books.fault(reason, detail),
+            _ => self.told(reason, detail, out),
         }
     }
 
@@ -242,13 +273,24 @@ impl Engine {
     /// Bytes or answers that no engine that means well sends: some are borne, more are not.
     fn abuse(&mut self, reason: FailureReason, detail: &str, now: u64, out: &mut Vec<Happening>) {
         if self.unit.is_none() {
-            return self.books.fault(reason, detail);
+            return self.told(reason, detail, out);
         }
         if self.abuses.add(1, now) {
             let why = format!("{ABUSES_MAX} times {reason} or alike; last: {detail}");
             return self.quarantine(reason, why, now, out);
         }
+        self.told(reason, detail, out);
+    }
+
+    /// Counts and tells a fault that does not end its process.
+    fn told(&mut self, reason: FailureReason, detail: &str, out: &mut Vec<Happening>) {
         self.books.fault(reason, detail);
+        self.tell(reason, detail, out);
+    }
+
+    fn tell(&self, reason: FailureReason, detail: &str, out: &mut Vec<Happening>) {
+        let detail = crate::text::clean(detail);
+        out.push(Happening::Fault { engine: self.index, reason, detail });
     }
 
     /// Ends its process, whose word counts no more. The next tick decides what follows.
@@ -277,8 +319,13 @@ impl Engine {
         now: u64,
         out: &mut Vec<Happening>,
     ) {
-        // What it was refused is not forgotten with it.
-        self.read_calls(now, out);
+        // What it was refused is not forgotten with it, but its end is all that it costs.
+        let refused = self.take_calls(now, out) + self.refused_threads();
+        let untold = std::mem::take(&mut self.forks.untold) + refused;
+        if untold > 0 {
+            self.books.count(FailureReason::ForkBomb);
+            self.tell(FailureReason::ForkBomb, &forks(untold), out);
+        }
         if let Some(unit) = self.unit.take() {
             self.books.end_of(&*unit.process);
             self.remains = Some(unit.end(kill_at));
@@ -301,11 +348,16 @@ impl Engine {
                 let last = self.books.last_fault().unwrap_or("nothing told");
                 let why = format!("{max} restarts within {seconds} s are used up; last: {last}");
                 self.books.count(FailureReason::BudgetExhausted);
+                self.tell(FailureReason::BudgetExhausted, &why, out);
                 self.quarantined(why, out);
             }
             Some(Next::Failed) => {
                 let why = self.books.last_fault().unwrap_or("could not be started").to_owned();
                 out.push(Happening::Failed(self.index, why));
+            }
+            // One that starts at once says so by itself.
+            Some(Next::Restart { due }) if due > now => {
+                out.push(Happening::Waiting { engine: self.index, due });
             }
             Some(Next::Restart { .. }) | None => {}
         }
@@ -357,11 +409,51 @@ impl Engine {
         self.lose(reason, &text, now, out);
     }
 
+    /// Looks at what its process holds and was refused, once per heartbeat.
+    fn look_at_process(&mut self, now: u64, out: &mut Vec<Happening>) {
+        let refused = self.refused_threads();
+        self.forked(refused, now, out);
+        let limit = self.spec.manifest.limits.descriptors;
+        let held = self.unit.as_ref().and_then(|unit| unit.process.descriptors());
+        let is_full = held.is_some_and(|held| held >= u64::from(limit));
+        self.full_looks = if is_full { self.full_looks + 1 } else { 0 };
+        if self.full_looks >= FULL_LOOKS {
+            let text = format!("holds all {limit} descriptors that it may have");
+            self.lose(FailureReason::FdLeak, &text, now, out);
+        }
+    }
+
+    /// Threads that its process was refused at its limit since this was last asked.
+    fn refused_threads(&mut self) -> u64 {
+        let Some(unit) = &self.unit else { return 0 };
+        let all = unit.process.refused_threads();
+        all.saturating_sub(std::mem::replace(&mut self.forks.threads, all))
+    }
+
+    /// It was refused `count` processes or threads: a strike, but not another soon after one.
+    fn forked(&mut self, count: u64, now: u64, out: &mut Vec<Happening>) {
+        self.forks.untold += count;
+        let soon = self.forks.told.is_some_and(|told| now.saturating_sub(told) < FORKS_NS);
+        if self.forks.untold > 0 && !soon {
+            self.forks.told = Some(now);
+            let text = forks(std::mem::take(&mut self.forks.untold));
+            self.abuse(FailureReason::ForkBomb, &text, now, out);
+        }
+    }
+
     fn read_calls(&mut self, now: u64, out: &mut Vec<Happening>) {
+        let count = self.take_calls(now, out);
+        self.forked(count, now, out);
+    }
+
+    /// Reads calls that it was refused; how many of them would have made a process.
+    fn take_calls(&mut self, now: u64, out: &mut Vec<Happening>) -> u64 {
+        let mut processes = 0;
         for _ in 0..READS_MAX {
             let Some(call) = self.unit.as_ref().and_then(|unit| unit.process.next_call()) else {
-                return;
+                break;
             };
+            processes += u64::from(call.makes_process());
             self.books.refused_calls += 1;
             if self.calls.admit(now) {
                 let detail = call.detail.as_deref().map(crate::text::clean);
@@ -369,6 +461,7 @@ impl Engine {
                 out.push(Happening::CallRefused { engine: self.index, call, detail });
             }
         }
+        processes
     }
 
     fn read_output(&mut self, now: u64, out: &mut Vec<Happening>) {
@@ -409,6 +502,10 @@ impl Engine {
 /// When the exit of a process is not waited for any more that closed its socket at `closed`.
 const fn exit_due(closed: u64) -> u64 {
     closed.saturating_add(EXIT_NS)
+}
+
+fn forks(count: u64) -> String {
+    format!("refused a process, or a thread over its limit: {count} times")
 }
 
 /// An error and its sources in one line.

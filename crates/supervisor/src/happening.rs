@@ -54,6 +54,23 @@ pub enum Happening {
     /// that had not docked as well. What becomes of it is decided by the next tick; until then
     /// [`crate::Supervisor::pardon`] costs it nothing.
     Lost(EngineIndex, FailureReason),
+    /// It did something that counts against it or must be known, and its process goes on, or was gone
+    /// already. What ends its process comes as `Lost` instead.
+    Fault {
+        /// The engine.
+        engine: EngineIndex,
+        /// What kind.
+        reason: FailureReason,
+        /// What, for a person, cleaned.
+        detail: String,
+    },
+    /// It will be started again at `due`, ns of `CLOCK_MONOTONIC`.
+    Waiting {
+        /// The engine.
+        engine: EngineIndex,
+        /// When.
+        due: u64,
+    },
     /// It is off the dock until released, for this reason. If it had a process, `Lost` came first.
     Quarantined(EngineIndex, String),
     /// It could not be started, or was refused in the handshake, for this reason; it is not tried

@@ -62,6 +62,12 @@ pub trait Process: fmt::Debug + Send {
     /// Refused calls since its start that were not kept.
     fn lost_calls(&self) -> u64;
 
+    /// Descriptors that it has open; `None` where that cannot be told.
+    fn descriptors(&self) -> Option<u64>;
+
+    /// Threads since its start that it was refused at its limit; 0 where nobody counts them.
+    fn refused_threads(&self) -> u64;
+
     /// What of its sandbox does not hold on this machine; empty if all does.
     fn sandbox_missing(&self) -> Vec<String>;
 }
@@ -153,6 +159,14 @@ impl Process for Sandboxed {
 
     fn lost_calls(&self) -> u64 {
         self.0.calls.lost()
+    }
+
+    fn descriptors(&self) -> Option<u64> {
+        self.0.descriptors()
+    }
+
+    fn refused_threads(&self) -> u64 {
+        self.0.refused_threads().unwrap_or(0)
     }
 
     fn sandbox_missing(&self) -> Vec<String> {

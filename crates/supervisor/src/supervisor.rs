@@ -137,6 +137,11 @@ impl Supervisor {
         self.engines.iter().map(|engine| engine.status(self.now)).collect()
     }
 
+    /// When `engine` is next started, ns of `CLOCK_MONOTONIC`; `None` unless it waits for that.
+    pub fn start_due(&self, engine: EngineIndex) -> Option<u64> {
+        self.engines.get(engine).and_then(Engine::next_start)
+    }
+
     /// Ends all engines, and none is started again. Waits: a moment for those that end when told,
     /// then up to a second for each whose end the kernel delays.
     pub fn stop_all(&mut self, now: u64) {

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::str::FromStr;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
@@ -72,6 +72,13 @@ pub(crate) fn leak() -> ! {
     loop {
         let block = vec![1_u8; 1 << 20];
         std::mem::forget(black_box(block));
+    }
+}
+
+/// Copies a descriptor until none is left, and closes none of them.
+pub(crate) fn leak_descriptors() {
+    while let Ok(copy) = io::stdin().as_fd().try_clone_to_owned() {
+        std::mem::forget(copy);
     }
 }
 

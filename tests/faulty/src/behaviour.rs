@@ -12,6 +12,7 @@
 //! | `act WHAT` | tries a forbidden act when it is told to read its content again |
 //! | `act-on-content WHAT` | tries a forbidden act on the descriptor of each file |
 //! | `leak-once` | takes memory without end when it is told to read its content again |
+//! | `leak-descriptors` | takes every descriptor that it may have when it is told to read its content again |
 //! | `crash-at-start`, `crash-at-load` | ends itself before it says Hello, before it says Docked |
 //! | `attack WHAT` | lies to the host |
 
@@ -38,6 +39,7 @@ pub(crate) struct Behaviour {
     pub(crate) act: Option<Act>,
     pub(crate) content_act: Option<ContentAct>,
     pub(crate) leaks: bool,
+    pub(crate) leaks_descriptors: bool,
     pub(crate) crashes_at_start: bool,
     pub(crate) crashes_at_load: bool,
     pub(crate) attack: Option<Lie>,
@@ -75,6 +77,7 @@ impl FromStr for Behaviour {
                 "act" => behaviour.act = Some(argument()?.parse()?),
                 "act-on-content" => behaviour.content_act = Some(argument()?.parse()?),
                 "leak-once" => behaviour.leaks = true,
+                "leak-descriptors" => behaviour.leaks_descriptors = true,
                 "crash-at-start" => behaviour.crashes_at_start = true,
                 "crash-at-load" => behaviour.crashes_at_load = true,
                 "attack" => behaviour.attack = Some(argument()?.parse()?),

@@ -55,6 +55,9 @@ impl Engine for Faulty {
         if self.behaviour.leaks {
             act::leak();
         }
+        if self.behaviour.leaks_descriptors {
+            act::leak_descriptors();
+        }
         let said = self.behaviour.act.map(act::Act::try_it).unwrap_or_default();
         Ok(format!("{text}: {said}"))
     }

@@ -317,7 +317,6 @@ impl Control {
         let now = clock::now();
         match notice {
             Notice::Fault { engine, reason, detail } => {
-                self.host.page().header().count_fault(reason);
                 self.supervisor.fault(engine.get(), reason, &detail, now, &mut self.happenings);
             }
             Notice::Misses { engine, count } => {
@@ -329,11 +328,11 @@ impl Control {
     /// Carries what happened to engines into the decision path and the journal.
     fn act(&mut self) {
         let happenings = std::mem::take(&mut self.happenings);
-        let any = !happenings.is_empty();
+        let moved = happenings.iter().any(moves_an_engine);
         for happening in happenings {
             self.act_on(happening);
         }
-        if any {
+        if moved {
             self.sync_presence();
         }
     }
@@ -355,6 +354,16 @@ impl Control {
                 tracing::warn!("engine {} is lost: {reason}", name(place));
                 journal.write("engine-lost", json!({ "engine": name(place), "reason": reason }));
                 self.lose(place, reason);
+            }
+            Happening::Fault { engine, reason, detail } => {
+                self.host.page().header().count_fault(reason);
+                let value = json!({ "engine": name(engine), "reason": reason, "detail": detail });
+                journal.write("engine-fault", value);
+            }
+            Happening::Waiting { engine, due } => {
+                let ms = due.saturating_sub(clock::now()) / 1_000_000;
+                let value = json!({ "engine": name(engine), "in_ms": ms });
+                journal.write("engine-waits", value);
             }
             Happening::Quarantined(place, why) => {
                 tracing::error!("engine {} is in quarantine: {why}", name(place));
@@ -380,8 +389,11 @@ impl Control {
                 self.host.new_epoch();
             }
             Happening::ContentRefused(place, why) => {
+                let reason = FailureReason::ContentRejected;
+                self.host.page().header().count_fault(reason);
                 tracing::warn!("engine {} keeps its old content: {why}", name(place));
-                journal.write("content-refused", json!({ "engine": name(place), "why": why }));
+                let value = json!({ "engine": name(place), "reason": reason, "why": why });
+                journal.write("content-refused", value);
             }
             Happening::Log { engine, level, text } => {
                 let level = format!("{level:?}").to_lowercase();
@@ -458,7 +470,7 @@ impl Control {
                 EngineState::Docked => continue,
                 EngineState::Starting => None,
                 // The first restart is due at once; one that backs off is not worth a budget.
-                EngineState::Restarting if self.comes_soon() => None,
+                EngineState::Restarting if self.comes_soon(place) => None,
                 EngineState::Restarting | EngineState::Failed => Some(FailureReason::NotDocked),
                 EngineState::Quarantined => Some(FailureReason::Quarantined),
             };
@@ -475,8 +487,10 @@ impl Control {
         self.collect_bells();
     }
 
-    fn comes_soon(&self) -> bool {
-        let due = self.supervisor.next_wake().unwrap_or(u64::MAX);
+    /// Whether a question may well outlast the wait for the engine's next start. One whose loss is not
+    /// judged yet counts as such: the next tick does it.
+    fn comes_soon(&self, place: usize) -> bool {
+        let due = self.supervisor.start_due(place).unwrap_or(0);
         due.saturating_sub(clock::now()) < self.host.shortest_budget
     }
 
@@ -879,6 +893,24 @@ impl Control {
         let _ = pidfd_send_signal(&handle, Signal::KILL);
         let limit = Timespec { tv_sec: 1, tv_nsec: 0 };
         let _ = poll(&mut [PollFd::new(&handle, PollFlags::IN)], Some(&limit));
+    }
+}
+
+/// Whether it changes which engines are worth waiting for.
+const fn moves_an_engine(happening: &Happening) -> bool {
+    match happening {
+        Happening::Starting(_)
+        | Happening::Docked(..)
+        | Happening::Lost(..)
+        | Happening::Waiting { .. }
+        | Happening::Quarantined(..)
+        | Happening::Failed(..)
+        | Happening::Released(_) => true,
+        Happening::Fault { .. }
+        | Happening::ContentChanged(..)
+        | Happening::ContentRefused(..)
+        | Happening::Log { .. }
+        | Happening::CallRefused { .. } => false,
     }
 }
 

@@ -1,5 +1,7 @@
 //! Other processes: none can be reached, none can be made.
 
+use outrigger_sandbox::RefusedCall;
+
 use crate::harness::attempt;
 
 #[test]
@@ -56,6 +58,7 @@ fn a_new_process_is_refused() {
 
     assert_eq!(outcome.said, "errno 1\n");
     assert_eq!(outcome.refused("clone"), Some("flags 0x11"));
+    assert!(outcome.calls.iter().any(RefusedCall::makes_process));
 }
 
 #[test]

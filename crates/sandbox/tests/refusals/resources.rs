@@ -2,7 +2,7 @@
 
 use outrigger_sandbox::{Enforcement, Exit};
 
-use crate::harness::{attempt, end, probe};
+use crate::harness::{attempt, end, probe, wait_readable};
 
 #[test]
 fn more_memory_than_granted_ends_the_process_and_is_told_as_such() {
@@ -32,9 +32,26 @@ fn threads_end_at_their_limit() {
     let Some(mut probe) = probe(&["threads"]) else { return };
     probe.confinement.limits.threads = 5;
 
-    let (said, _) = probe.run();
+    let (said, confined) = probe.run();
 
     assert_eq!(said, "5\n");
+    if confined.enforced.threads == Enforcement::Full {
+        assert_eq!(confined.refused_threads(), Some(1));
+    }
+}
+
+#[test]
+fn the_descriptors_that_it_holds_are_told_while_it_runs() {
+    let Some(probe) = probe(&["stay"]) else { return };
+
+    let (output, confined) = probe.start();
+    wait_readable(&output);
+    let running = confined.descriptors();
+    confined.kill();
+    end(&confined);
+
+    // Its input, its output twice, and the one that it was granted.
+    assert_eq!((running, confined.descriptors()), (Some(4), None));
 }
 
 #[test]

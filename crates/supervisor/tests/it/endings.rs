@@ -21,6 +21,20 @@ fn a_crash_is_told_at_once_and_the_next_process_starts_at_once() {
 }
 
 #[test]
+fn a_restart_that_waits_is_told_with_its_time() {
+    let (mut world, engine) = World::docked();
+    engine.crash();
+    let engine = world.dock();
+    world.told();
+
+    engine.crash();
+    world.run();
+
+    assert_eq!(world.told(), ["lost 0 engine-crashed", "waiting 0"]);
+    assert_eq!(world.supervisor.start_due(0), Some(world.now + 10 * MS));
+}
+
+#[test]
 fn a_crash_loop_waits_longer_each_time_and_ends_in_quarantine() {
     let (mut world, mut engine) = World::docked();
     let mut waits = Vec::new();
@@ -41,8 +55,9 @@ fn a_crash_loop_waits_longer_each_time_and_ends_in_quarantine() {
     assert_eq!(waits, [0, 10, 20]);
     let told = world.told();
     assert_eq!(told[0], "lost 0 engine-crashed");
-    assert!(told[1].starts_with("quarantined 0: 3 restarts within 60 s are used up"), "{told:?}");
-    assert_eq!(told.len(), 2);
+    assert_eq!(told[1], "fault 0 budget-exhausted");
+    assert!(told[2].starts_with("quarantined 0: 3 restarts within 60 s are used up"), "{told:?}");
+    assert_eq!(told.len(), 3);
     assert_eq!(world.status().faults.get("budget-exhausted"), Some(&1));
     assert_eq!(world.status().faults.get("engine-crashed"), Some(&4));
 }

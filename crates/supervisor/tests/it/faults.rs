@@ -22,8 +22,9 @@ fn a_packet_of_garbage_is_counted_and_eight_end_in_quarantine() {
     assert_eq!(world.state(), EngineState::Quarantined);
     assert_eq!(world.status().faults.get("garbage"), Some(&8));
     let told = world.told();
-    assert_eq!(told[0], "lost 0 garbage");
-    assert!(told[1].starts_with("quarantined 0: 8 times garbage"), "{told:?}");
+    assert_eq!(told[..7], ["fault 0 garbage"; 7]);
+    assert_eq!(told[7], "lost 0 garbage");
+    assert!(told[8].starts_with("quarantined 0: 8 times garbage"), "{told:?}");
     assert!(engine.has_ended());
 }
 
@@ -48,7 +49,7 @@ fn messages_out_of_turn_are_garbage() {
     world.run();
 
     assert_eq!(world.status().faults.get("garbage"), Some(&3));
-    assert_eq!(world.told(), Vec::<String>::new());
+    assert_eq!(world.told(), ["fault 0 garbage"; 3]);
 }
 
 #[test]
@@ -176,6 +177,103 @@ fn calls_refused_just_before_the_end_are_told() {
     world.fault(FailureReason::RingCorrupt);
 
     assert_eq!(world.told(), ["call 0: ptrace", "lost 0 ring-corrupt"]);
+}
+
+#[test]
+fn a_burst_of_forks_is_one_strike_and_the_rest_of_it_one_more() {
+    let (mut world, engine) = World::docked();
+
+    (0..25).for_each(|_| {
+        engine.call("clone");
+        world.run();
+    });
+    let told = world.told();
+    world.pass(1000);
+
+    assert_eq!(told.iter().filter(|line| *line == "fault 0 fork-bomb").count(), 1);
+    assert_eq!(world.status().faults.get("fork-bomb"), Some(&2));
+    let last = world.status().last_fault.expect("a fault");
+    assert!(last.contains("24 times"), "{last}");
+}
+
+#[test]
+fn an_engine_that_goes_on_forking_ends_in_quarantine() {
+    let (mut world, mut engine) = World::docked();
+
+    for _ in 0..8 {
+        engine.call("fork");
+        world.run();
+        if world.state() == EngineState::Docked {
+            world.pass(1000);
+            let nonce = engine.hear_ping();
+            engine.say(Engine::heartbeat(nonce));
+        }
+    }
+
+    assert_eq!(world.state(), EngineState::Quarantined);
+    assert_eq!(world.status().faults.get("fork-bomb"), Some(&8));
+    assert!(world.told().contains(&"lost 0 fork-bomb".to_owned()));
+}
+
+#[test]
+fn threads_over_the_limit_are_found_at_the_next_heartbeat_and_told_once() {
+    let (mut world, mut engine) = World::docked();
+
+    engine.refuse_threads(984);
+    for _ in 0..3 {
+        world.pass(1000);
+        let nonce = engine.hear_ping();
+        engine.say(Engine::heartbeat(nonce));
+    }
+
+    assert_eq!(world.told(), ["fault 0 fork-bomb"]);
+    let last = world.status().last_fault.expect("a fault");
+    assert!(last.contains("984"), "{last}");
+}
+
+#[test]
+fn forks_just_before_the_end_are_told_and_cost_no_more_than_the_end() {
+    let (mut world, engine) = World::docked();
+    engine.refuse_threads(1);
+
+    engine.crash();
+    world.serve_readable();
+
+    assert_eq!(world.told(), ["fault 0 fork-bomb", "lost 0 engine-crashed"]);
+    assert!(world.status().last_fault.expect("a fault").starts_with("engine-crashed"));
+}
+
+#[test]
+fn an_engine_without_a_descriptor_left_at_two_heartbeats_is_ended() {
+    let (mut world, mut engine) = World::docked();
+    engine.hold(64);
+
+    world.pass(1000);
+    let first = world.state();
+    let nonce = engine.hear_ping();
+    engine.say(Engine::heartbeat(nonce));
+    world.pass(1000);
+
+    assert_eq!(first, EngineState::Docked);
+    assert!(engine.has_ended());
+    assert_eq!(world.told(), ["lost 0 fd-leak", "starting 0"]);
+    assert_eq!(world.status().faults.get("fd-leak"), Some(&1));
+}
+
+#[test]
+fn a_peak_of_descriptors_is_no_leak() {
+    let (mut world, mut engine) = World::docked();
+
+    for held in [64, 63, 64, 9] {
+        engine.hold(held);
+        world.pass(1000);
+        let nonce = engine.hear_ping();
+        engine.say(Engine::heartbeat(nonce));
+    }
+    world.run();
+
+    assert_eq!(world.state(), EngineState::Docked);
+    assert_eq!(world.told(), Vec::<String>::new());
 }
 
 #[test]

@@ -238,6 +238,8 @@ fn line(happening: &Happening) -> String {
         Happening::Starting(engine) => format!("starting {engine}"),
         Happening::Docked(engine, _) => format!("docked {engine}"),
         Happening::Lost(engine, reason) => format!("lost {engine} {reason}"),
+        Happening::Fault { engine, reason, .. } => format!("fault {engine} {reason}"),
+        Happening::Waiting { engine, .. } => format!("waiting {engine}"),
         Happening::Quarantined(engine, why) => format!("quarantined {engine}: {why}"),
         Happening::Failed(engine, why) => format!("failed {engine}: {why}"),
         Happening::Released(engine) => format!("released {engine}"),
@@ -350,6 +352,16 @@ impl Engine {
         *self.process.survives.lock().expect("one thread") = true;
     }
 
+    /// It holds so many descriptors.
+    pub(crate) fn hold(&self, descriptors: u64) {
+        *self.process.descriptors.lock().expect("one thread") = descriptors;
+    }
+
+    /// It is refused another `count` threads.
+    pub(crate) fn refuse_threads(&self, count: u64) {
+        *self.process.threads.lock().expect("one thread") += count;
+    }
+
     /// Its sandbox refuses `call`.
     pub(crate) fn call(&self, call: &'static str) {
         let refused = RefusedCall { pid: 1, call: call.into(), detail: None };
@@ -365,6 +377,8 @@ struct FakeProcess {
     ended: OwnedFd,
     calls: OwnedFd,
     refused: Mutex<VecDeque<RefusedCall>>,
+    descriptors: Mutex<u64>,
+    threads: Mutex<u64>,
 }
 
 impl FakeProcess {
@@ -376,6 +390,8 @@ impl FakeProcess {
             ended: event(),
             calls: event(),
             refused: Mutex::default(),
+            descriptors: Mutex::new(9),
+            threads: Mutex::default(),
         }
     }
 
@@ -447,6 +463,14 @@ impl Process for Handle {
 
     fn lost_calls(&self) -> u64 {
         0
+    }
+
+    fn descriptors(&self) -> Option<u64> {
+        Some(*self.0.descriptors.lock().expect("one thread"))
+    }
+
+    fn refused_threads(&self) -> u64 {
+        *self.0.threads.lock().expect("one thread")
     }
 
     fn sandbox_missing(&self) -> Vec<String> {

@@ -99,6 +99,33 @@ pub(crate) fn forking_is_refused(lab: &Lab) -> Result<()> {
     is_refused(lab, "fork", "clone", "")
 }
 
+/// One fork is a strike; one that is tried again and again takes the engine off the dock.
+pub(crate) fn forking_on_ends_in_quarantine(lab: &Lab) -> Result<()> {
+    let scene = Scene::new(lab, 1)?;
+    let host = start(lab, &scene, EngineSetup::faulty(ENGINE, "allow").optional())?;
+
+    host.behave(ENGINE, "allow act fork")?;
+    let once = host.engine(ENGINE)?;
+    ensure!(once.faults.get("fork-bomb") == Some(&1), "one fork: {:?}", once.faults);
+    ensure!(once.state == EngineState::Docked, "one fork put it into {:?}", once.state);
+    expect_logged(&host, &["engine-fault", "fork-bomb"])?;
+    let mut engine = once;
+    for strikes in 2..=8 {
+        host.tell(ENGINE, "allow act fork")?;
+        engine = wait_for("the next strike", Duration::from_secs(5), || {
+            let engine = host.engine(ENGINE)?;
+            Ok((engine.faults.get("fork-bomb") == Some(&strikes)).then_some(engine))
+        })?;
+    }
+
+    say(format_args!("faults: {:?}, {}", engine.faults, engine.last_fault.unwrap_or_default()));
+    ensure!(engine.state == EngineState::Quarantined, "eight strikes: {:?}", engine.state);
+    let counted = host.counters()?.faults;
+    ensure!(counted.get("fork-bomb") == Some(&8), "counted: {counted:?}");
+    expect("the bad file", ways::open(&scene.eicar), Outcome::Refused)?;
+    host.end()
+}
+
 pub(crate) fn threads_beyond_the_limit_are_refused(lab: &Lab) -> Result<()> {
     let scene = Scene::new(lab, 1)?;
     let host = start(lab, &scene, EngineSetup::faulty(ENGINE, "allow").threads(16))?;
@@ -107,6 +134,31 @@ pub(crate) fn threads_beyond_the_limit_are_refused(lab: &Lab) -> Result<()> {
 
     say(&said);
     ensure!(said.contains("refused"), "the engine says: {said}");
+    // The kernel does not say at once; it is asked once per heartbeat.
+    expect_logged(&host, &["engine-fault", "fork-bomb"])?;
+    let faults = host.engine(ENGINE)?.faults;
+    ensure!(faults.get("fork-bomb") == Some(&1), "threads over the limit: {faults:?}");
+    nothing_else_changed(&host, &scene)?;
+    host.end()
+}
+
+/// An engine with no descriptor left can be given nothing to judge: it is ended and begins anew.
+pub(crate) fn leaking_descriptors_ends_it(lab: &Lab) -> Result<()> {
+    let scene = Scene::new(lab, 1)?;
+    let host = start(lab, &scene, EngineSetup::faulty(ENGINE, "allow"))?;
+    let starts = host.engine(ENGINE)?.starts;
+
+    host.tell(ENGINE, "allow leak-descriptors")?;
+    let engine = wait_for("the engine's next life", Duration::from_secs(10), || {
+        let engine = host.engine(ENGINE)?;
+        Ok((engine.starts > starts && engine.state == EngineState::Docked).then_some(engine))
+    })?;
+
+    say(format_args!("faults: {:?}, {}", engine.faults, engine.last_fault.unwrap_or_default()));
+    ensure!(engine.faults.get("fd-leak") == Some(&1), "it did not end for its descriptors");
+    let counted = host.counters()?.faults;
+    ensure!(counted.get("fd-leak") == Some(&1), "counted: {counted:?}");
+    expect_logged(&host, &["engine-lost", "fd-leak"])?;
     nothing_else_changed(&host, &scene)?;
     host.end()
 }

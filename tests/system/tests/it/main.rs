@@ -82,7 +82,9 @@ const TESTS: &[Test] = tests! {
     30 act::tracing_is_refused;
     30 act::signalling_is_refused;
     30 act::forking_is_refused;
+    60 act::forking_on_ends_in_quarantine;
     30 act::threads_beyond_the_limit_are_refused;
+    30 act::leaking_descriptors_ends_it;
     30 act::memory_beyond_the_limit_ends_it;
     30 act::locking_content_is_refused;
     30 act::leasing_content_is_refused;
