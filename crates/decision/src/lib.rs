@@ -5,7 +5,7 @@
 //! here as well: who takes part ([`policy`]), what a failure leads to ([`failure`]), what no engine may
 //! deny ([`guard`]), what is not enforced ([`monitor`]), whose turn it is when too many ask ([`fair`], [`share`]),
 //! and the two short memories that spare a second question ([`exec_once`]) and a second crash
-//! ([`poison`]).
+//! ([`poison`]). [`clocks`] tells a sleep of the machine from a jump of its clock.
 //!
 //! The crate does no I/O, has no clock and starts no thread: time is an argument, ns of
 //! `CLOCK_MONOTONIC`, and the caller writes the answers to the kernel. So everything in it can be tested
@@ -26,6 +26,7 @@
 )]
 
 pub mod arbiter;
+pub mod clocks;
 pub mod engines;
 pub mod exec_once;
 pub mod failure;
