@@ -426,6 +426,7 @@ impl Gate {
         let since =
             if reason == FailureReason::HostHung { now.saturating_sub(budget) } else { now };
         header.unattended_since.store(since.max(1), Ordering::Release);
+        header.note_host_end(starts, reason);
         // It may have died with it.
         header.free_marks(MarkOwner::Host);
         // Whoever waits comes before all the files to close.

@@ -16,6 +16,8 @@ mod grants;
 mod guard;
 mod history;
 mod journal;
+mod keepsakes;
+mod machine;
 mod reader;
 mod server;
 mod status;
@@ -148,7 +150,7 @@ fn effective_config(shared: &Shared) -> (HostConfig, Option<String>) {
     match HostConfig::read(&shared.config_path) {
         Ok(config) => (config, None),
         Err(errors) => {
-            let last_good = shared.config.state_dir.join(control::LAST_GOOD);
+            let last_good = shared.config.state_dir.join(keepsakes::LAST_GOOD);
             let config = HostConfig::read(&last_good).unwrap_or_else(|_| shared.config.clone());
             let problem = format!(
                 "the configuration is refused and the last good one stays in force:\n{errors}"
@@ -269,13 +271,22 @@ impl Host {
         }
     }
 
+    /// Counts and writes down a fault that is no engine's.
+    fn note(&self, reason: FailureReason, detail: &str) {
+        self.page().header().count_fault(reason);
+        self.write_fault(reason, detail);
+    }
+
+    /// Writes down a fault that was counted where it was found.
+    fn write_fault(&self, reason: FailureReason, detail: &str) {
+        self.journal.write("fault", json!({ "reason": reason, "detail": detail }));
+    }
+
     fn sensor_failed(&self, error: &std::io::Error) {
         if self.sensor_failures.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::error!(%error, "a sensor failed");
         }
-        let reason = FailureReason::SensorLost.name();
-        self.journal.write("fault", json!({ "reason": reason, "detail": error.to_string() }));
-        self.page().header().count_fault(FailureReason::SensorLost);
+        self.note(FailureReason::SensorLost, &error.to_string());
         // The descriptor table is full or the kernel out of memory: what helps is fewer leases.
         lock(&self.cache).shrink_to(0);
     }

@@ -251,7 +251,7 @@ pub struct Header {
     pub gate_fallbacks: [AtomicU64; REASONS_MAX],
     /// Host: fallbacks given, by reason.
     pub host_fallbacks: [AtomicU64; REASONS_MAX],
-    /// Host: faults that no question waited for, by reason.
+    /// Host, and gate for the host's own end: faults that no question waited for, by reason.
     pub faults: [AtomicU64; REASONS_MAX],
     /// Host: questions asked, by event.
     pub asked: [AtomicU64; EVENTS_MAX],
@@ -289,6 +289,10 @@ pub struct Header {
     marks: AtomicU32,
     /// Host and keeper: see [`Ending`].
     ending: AtomicU32,
+    /// Host: the `host_starts` of one that ends by itself to be started anew; that is no fault.
+    planned_end: AtomicU64,
+    /// Gate: why the last host ended, an index plus one; 0 for none, or once the next host has told it.
+    host_end: AtomicU32,
 }
 
 /// Counters of [`Header::tallies`].
@@ -477,6 +481,29 @@ impl Header {
         self.faults[reason.index()].fetch_add(1, Ordering::Relaxed);
     }
 
+    /// The running host ends by itself, to be started anew.
+    pub fn plan_host_end(&self) {
+        let own = self.host_starts.load(Ordering::Acquire);
+        self.planned_end.store(own, Ordering::Release);
+    }
+
+    /// Counts the end of host number `starts` and leaves a note of it for the next one, unless it was
+    /// planned.
+    pub fn note_host_end(&self, starts: u64, reason: FailureReason) {
+        if self.planned_end.load(Ordering::Acquire) == starts {
+            return;
+        }
+        self.count_fault(reason);
+        let index = u32::try_from(reason.index()).unwrap_or(0);
+        self.host_end.store(index.saturating_add(1), Ordering::Release);
+    }
+
+    /// Why the host before this one ended, if that was not planned and was not asked before.
+    pub fn take_host_end(&self) -> Option<FailureReason> {
+        let index = self.host_end.swap(0, Ordering::AcqRel).checked_sub(1)?;
+        FailureReason::ALL.get(usize::try_from(index).ok()?).copied()
+    }
+
     /// Adds to a tally.
     pub fn add(&self, tally: Tally, count: u64) {
         self.tallies[tally as usize].fetch_add(count, Ordering::Relaxed);
@@ -538,6 +565,25 @@ mod tests {
 
         assert_eq!(page.header().fallback(Some(open)), Fallback::Open);
         assert_eq!(page.header().fallback(None), Fallback::Closed);
+    }
+
+    #[test]
+    fn a_hosts_end_is_told_once_to_the_next_and_a_planned_one_never() {
+        let page = page();
+        let header = page.header();
+        header.host_starts.store(1, Ordering::Release);
+
+        header.note_host_end(1, FailureReason::HostHung);
+        let told = [header.take_host_end(), header.take_host_end()];
+        header.host_starts.store(2, Ordering::Release);
+        header.plan_host_end();
+        header.note_host_end(2, FailureReason::HostDead);
+
+        assert_eq!(told, [Some(FailureReason::HostHung), None]);
+        assert_eq!(header.take_host_end(), None);
+        let counted = |reason: FailureReason| header.faults[reason.index()].load(Ordering::Relaxed);
+        assert_eq!(counted(FailureReason::HostHung), 1);
+        assert_eq!(counted(FailureReason::HostDead), 0);
     }
 
     #[test]

@@ -40,14 +40,20 @@ impl Lab {
         Volume::tmpfs(&self.world, name)
     }
 
+    /// Where the files of the platform will lie that is started next.
+    pub fn next_folder(&self) -> PathBuf {
+        self.path(&format!("platform-{}", self.hosts.get()))
+    }
+
     /// Starts the platform with `setup`.
     ///
     /// # Errors
     ///
     /// As [`Host::start`].
     pub fn start(&self, setup: &Setup) -> Result<Host> {
-        let number = self.hosts.replace(self.hosts.get() + 1);
-        Host::start(&self.path(&format!("platform-{number}")), setup)
+        let folder = self.next_folder();
+        self.hosts.set(self.hosts.get() + 1);
+        Host::start(&folder, setup)
     }
 
     /// The last lines of every platform's output and journal, for a test that failed.

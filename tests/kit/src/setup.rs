@@ -36,6 +36,7 @@ pub struct EngineSetup {
     fields: Vec<&'static str>,
     misses_max: Option<u32>,
     restarts_max: Option<u32>,
+    backoff_ms: Option<u32>,
     hang_ms: u32,
     memory_bytes: Option<u64>,
     threads: Option<u32>,
@@ -200,6 +201,7 @@ impl EngineSetup {
             fields: Vec::new(),
             misses_max: None,
             restarts_max: None,
+            backoff_ms: None,
             hang_ms: 1000,
             memory_bytes: None,
             threads: None,
@@ -224,6 +226,13 @@ impl EngineSetup {
     #[must_use]
     pub fn misses_max(mut self, count: u32) -> Self {
         self.misses_max = Some(count);
+        self
+    }
+
+    /// Waits `ms` milliseconds before its second restart, and longer before the next.
+    #[must_use]
+    pub fn backoff_ms(mut self, ms: u32) -> Self {
+        self.backoff_ms = Some(ms);
         self
     }
 
@@ -272,6 +281,9 @@ impl EngineSetup {
         }
         if let Some(count) = self.restarts_max {
             writeln!(config, "restarts_max = {count}")?;
+        }
+        if let Some(ms) = self.backoff_ms {
+            writeln!(config, "backoff_ms = {ms}\nbackoff_max_ms = {ms}")?;
         }
         Ok(writeln!(config)?)
     }

@@ -30,6 +30,19 @@ impl Volume {
         Ok(Self { path, upper: None })
     }
 
+    /// A tmpfs that holds no more than `size` (`256k`), on the folder `path`, which is made.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be mounted.
+    pub fn small_tmpfs(path: &Path, size: &str) -> Result<Self> {
+        fs::create_dir_all(path)?;
+        let options = std::ffi::CString::new(format!("mode=0755,size={size}"))?;
+        mount("small", path, "tmpfs", MountFlags::empty(), Some(options.as_c_str()))
+            .with_context(|| format!("cannot mount a tmpfs on {}", path.display()))?;
+        Ok(Self { path: path.to_owned(), upper: None })
+    }
+
     /// An ext4 in an image of 128 MiB on a loop device.
     ///
     /// # Errors

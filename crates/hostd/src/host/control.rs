@@ -26,17 +26,21 @@ use serde_json::json;
 
 use super::core::Notice;
 use super::engines::{Link, Presence};
+use super::journal::Trouble;
+use super::keepsakes::{self, Keepsakes};
+use super::machine::{self, Machine};
 use super::server::{self, Errand};
-use super::{Host, VolumeFacts, lock, verdicts};
+use super::{Host, VolumeFacts, lock, status, verdicts};
 use crate::shared::{SECOND, hear, signal};
 use crate::{handover, keeper};
 
-/// Name of the copy of the last configuration that was in force, in the state folder.
-pub(crate) const LAST_GOOD: &str = "last-good.toml";
 /// How long the first marks wait for engines to dock, ns.
 const DOCK_LIMIT: u64 = 5 * SECOND;
 /// How long open cases may go on when the host ends by itself, ns.
 const DRAIN_LIMIT: u64 = clock::ms(25);
+/// How long a disk that was full must have taken everything before it counts as one with room, ns. A
+/// short line may fit where a longer one did not.
+const ROOM_PAUSE: u64 = 3 * SECOND;
 /// Exit code of a host that ends to be started anew with another configuration.
 const RESTART: i32 = 75;
 
@@ -110,6 +114,14 @@ struct Control {
     handover: Handover,
     /// The gate's number of starts when last seen.
     gate_starts: u64,
+    machine: Machine,
+    keepsakes: Keepsakes,
+    /// The kernel is kept, coverage having been probed on it.
+    kernel_kept: bool,
+    /// When something was last seen not to be written for want of room, ns, while that may go on.
+    disk_full: Option<u64>,
+    /// When the journal is to try again what it could not write, ns.
+    journal_due: u64,
     /// Refused calls and the like, said once per engine and kind on the terminal.
     happenings: Vec<Happening>,
 }
@@ -165,6 +177,11 @@ impl Control {
                 false => Handover::None,
             },
             gate_starts: header.gate_starts.load(Ordering::Acquire),
+            machine: Machine::default(),
+            keepsakes: Keepsakes::new(&host.config.state_dir),
+            kernel_kept: false,
+            disk_full: None,
+            journal_due: 0,
             happenings: Vec::new(),
         })
     }
@@ -214,6 +231,17 @@ impl Control {
             tracing::warn!(
                 "the host was started again ({starts} starts, {fallbacks} fallbacks by the gate)"
             );
+        }
+        if let Some(reason) = header.take_host_end() {
+            self.host.write_fault(reason, reason.description());
+        }
+        let kernel = machine::kernel();
+        if let Some(before) = self.keepsakes.read(keepsakes::KERNEL)
+            && before != kernel
+        {
+            tracing::warn!("the kernel has changed: coverage is probed again");
+            let detail = format!("coverage was last probed on {before}; now on {kernel}");
+            self.host.note(FailureReason::KernelChanged, &detail);
         }
         if let Some(problem) = &self.problem {
             tracing::error!("{problem}");
@@ -272,6 +300,8 @@ impl Control {
         self.look_after_engines();
         self.look_at_mounts();
         self.look_at_gate();
+        self.look_at_machine();
+        self.look_at_disk();
         if let Some(code) = self.look_at_handover() {
             return Some(code);
         }
@@ -551,9 +581,15 @@ impl Control {
             self.host.journal.write("volume-covered", json!(volume.coverage()));
         }
         for volume in &changes.uncovered {
+            // Where nobody is asked about anything, nothing is lost.
+            if !self.host.manifests.is_empty() {
+                self.host.page().header().count_fault(FailureReason::SensorLost);
+            }
             let reason = volume.reason.as_deref().unwrap_or("unknown");
             tracing::error!("{} is not covered: {reason}", volume.point.display());
-            self.host.journal.write("volume-uncovered", json!(volume.coverage()));
+            let name = FailureReason::SensorLost;
+            let value = json!({ "reason": name, "volume": volume.coverage() });
+            self.host.journal.write("volume-uncovered", value);
         }
         for volume in &changes.gone {
             self.host.journal.write("volume-gone", json!(volume.coverage()));
@@ -579,19 +615,54 @@ impl Control {
     fn look_at_gate(&mut self) {
         let starts = self.host.page().header().gate_starts.load(Ordering::Acquire);
         if starts != self.gate_starts {
-            self.gate_starts = starts;
             tracing::warn!("the gate was started again ({starts} starts)");
-            let reason = FailureReason::GateDead.name();
-            self.host.journal.write("fault", json!({ "reason": reason, "gate_starts": starts }));
-            self.host.page().header().count_fault(FailureReason::GateDead);
+            let detail = format!("the gate was started again ({starts} starts)");
+            // It may have died more than once since the last look.
+            for _ in self.gate_starts..starts {
+                self.host.note(FailureReason::GateDead, &detail);
+            }
+            self.gate_starts = starts;
         }
+    }
+
+    // ---- the machine ----
+
+    fn look_at_machine(&mut self) {
+        for (reason, what) in self.machine.look() {
+            tracing::info!("{what}");
+            self.host.note(reason, &what);
+        }
+        if !self.kernel_kept && self.probed.get().is_some() {
+            self.kernel_kept = true;
+            let kernel = machine::kernel().into_bytes();
+            self.keepsakes.keep(keepsakes::KERNEL, kernel, clock::now());
+        }
+    }
+
+    /// Tries again what could not be written, and tells once that there is no room.
+    fn look_at_disk(&mut self) {
+        let now = clock::now();
+        self.keepsakes.retry(now);
+        let journal = self.host.journal.trouble();
+        if journal.is_some() && now >= self.journal_due {
+            self.journal_due = now.saturating_add(SECOND);
+            self.host.journal.retry();
+        }
+        let kept = self.keepsakes.trouble().map(|(trouble, _)| trouble);
+        if [journal, kept].contains(&Some(Trouble::Full)) {
+            if self.disk_full.is_none() {
+                let folder = self.host.config.state_dir.display();
+                self.host.note(FailureReason::DiskFull, &format!("there is no room in {folder}"));
+            }
+            self.disk_full = Some(now);
+        }
+        self.disk_full = self.disk_full.filter(|seen| now.saturating_sub(*seen) < ROOM_PAUSE);
     }
 
     fn end_without_keeper(&mut self) -> i32 {
         let text = "the keeper ended; protection ends with it and the kernel allows what waits";
         tracing::error!("{text}");
-        let reason = FailureReason::KeeperDead.name();
-        self.host.journal.write("fault", json!({ "reason": reason, "detail": text }));
+        self.host.note(FailureReason::KeeperDead, text);
         self.supervisor.stop_all(clock::now());
         1
     }
@@ -669,6 +740,13 @@ impl Control {
         if self.probed.get().is_none() {
             problems.push("coverage is being probed".to_owned());
         }
+        if let Some((trouble, why)) = self.keepsakes.trouble() {
+            problems.push(status::named(trouble, why));
+        } else if self.disk_full.is_some() && self.host.journal.trouble().is_none() {
+            let folder = self.host.config.state_dir.display();
+            let what = format!("a moment ago there was no room in {folder}");
+            problems.push(status::named(Trouble::Full, &what));
+        }
         if !self.marked {
             problems.push("protection begins when the engines have docked".to_owned());
         }
@@ -700,6 +778,7 @@ impl Control {
             return None;
         }
         self.host.journal.write("configuration-reloaded", json!({}));
+        self.host.page().header().plan_host_end();
         self.drain();
         respond(Response::Done { message: "the new configuration is in force".to_owned() });
         // Lets the connection's thread write the answer before the process is gone.
@@ -707,20 +786,13 @@ impl Control {
         Some(RESTART)
     }
 
-    fn remember_configuration(&self) {
+    fn remember_configuration(&mut self) {
         if self.problem.is_some() {
             return;
         }
-        let target = self.host.config.state_dir.join(LAST_GOOD);
-        let copied = std::fs::create_dir_all(&self.host.config.state_dir)
-            .and_then(|()| std::fs::read(&self.host.shared.config_path))
-            .and_then(|text| {
-                let fresh = target.with_extension("new");
-                std::fs::write(&fresh, text)?;
-                std::fs::rename(fresh, &target)
-            });
-        if let Err(error) = copied {
-            tracing::warn!(%error, "cannot keep a copy of the configuration in {}", target.display());
+        match std::fs::read(&self.host.shared.config_path) {
+            Ok(text) => self.keepsakes.keep(keepsakes::LAST_GOOD, text, clock::now()),
+            Err(error) => tracing::warn!(%error, "cannot read the configuration to keep a copy"),
         }
     }
 

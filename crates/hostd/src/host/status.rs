@@ -8,7 +8,16 @@ use outrigger_api::{Event, FailureReason, Mode};
 use outrigger_sensor::clock;
 use outrigger_sensor::page::Tally;
 
+use super::journal::Trouble;
 use super::{FIXED_DESCRIPTORS, Host, lock};
+
+/// A problem of writing, with its reason's name where there is one.
+pub(crate) fn named(trouble: Trouble, what: &str) -> String {
+    match trouble {
+        Trouble::Full => format!("{}: {what}", FailureReason::DiskFull),
+        Trouble::Other => what.to_owned(),
+    }
+}
 
 impl Host {
     /// The whole, from what the control thread knows of engines and coverage.
@@ -89,13 +98,16 @@ impl Host {
         if self.config.mode == Mode::Monitor {
             out.push("mode is monitor: nothing is refused".into());
         }
-        if self.journal.is_failing() {
+        if let Some(trouble) = self.journal.trouble() {
             let path = self.config.state_dir.join("journal.jsonl");
-            out.push(format!("the journal cannot be written: {}", path.display()));
+            let lost = self.journal.lost();
+            let what = format!("the journal cannot be written: {}", path.display());
+            out.push(named(trouble, &format!("{what} ({lost} lines were lost)")));
         }
         let failures = self.sensor_failures.load(Ordering::Relaxed);
         if failures > 0 {
-            out.push(format!("a sensor failed {failures} times since this host started"));
+            let reason = FailureReason::SensorLost;
+            out.push(format!("{reason}: a sensor failed {failures} times since this host started"));
         }
     }
 

@@ -94,8 +94,12 @@ fn costs_no_more_than_the_budget(lab: &Lab, fault: fn(&Host) -> Result<()>) -> R
     at_most("opens that waited before it", full_waits, MISSES as usize + 2, "opens")?;
     let last = waited[OPENS - 10..].iter().copied().fold(0.0, f64::max);
     waits_at_most("opens after it, the longest of ten", last, 5.0)?;
-    let counted: u64 = host.counters()?.fallbacks.values().sum();
+    let fallbacks = host.counters()?.fallbacks;
+    let counted: u64 = fallbacks.values().sum();
     ensure!(counted >= OPENS as u64, "{counted} fallbacks were counted of {OPENS}");
+    let of = |reason: &str| fallbacks.get(reason).copied().unwrap_or(0);
+    ensure!(of("engine-slow") >= full_waits as u64, "of those that waited: {fallbacks:?}");
+    ensure!(of("quarantined") >= 10, "after the quarantine: {fallbacks:?}");
     ensure!(!host.status()?.healthy, "status says healthy with a required engine in quarantine");
     host.end()
 }
@@ -179,7 +183,10 @@ pub(crate) fn dead_and_required_fails_closed(lab: &Lab) -> Result<()> {
     expect("the bad file while its engine is in quarantine", outcome, Outcome::Refused)?;
 
     say(format_args!("decided by {}, then {}", restarting.decided_by, quarantined.decided_by));
-    ensure!(quarantined.decided_by.contains("fallback"), "decided by {}", quarantined.decided_by);
+    let decided_by = quarantined.decided_by;
+    ensure!(decided_by == "fallback: quarantined", "decided by {decided_by}");
+    let faults = host.counters()?.faults;
+    ensure!(faults.get("budget-exhausted") == Some(&1), "faults are counted as {faults:?}");
     host.end()
 }
 
@@ -225,8 +232,13 @@ pub(crate) fn a_poisoned_file_switches_nothing_off(lab: &Lab) -> Result<()> {
     at_most("restarts", engine.starts - starts, 2, "restarts")?;
     ensure!(engine.poisoned_objects == 1, "{} poisoned objects are known", engine.poisoned_objects);
     expect("the bad file after it", ways::open(&scene.eicar), Outcome::Refused)?;
-    let counted: u64 = host.counters()?.fallbacks.values().sum();
+    let fallbacks = host.counters()?.fallbacks;
+    let counted: u64 = fallbacks.values().sum();
     ensure!(counted >= OPENS, "{counted} fallbacks were counted of {OPENS}");
+    // All but the first two, on which it crashed.
+    let spared = fallbacks.get("poisoned-object").copied().unwrap_or(0);
+    ensure!(spared == OPENS - 2, "fallbacks are counted as {fallbacks:?}");
+    ensure!(host.log().contains("object-poisoned"), "the journal does not name the object");
     host.end()
 }
 

@@ -63,6 +63,7 @@ fn survives(lab: &Lab, signal: Signal, closed: bool) -> Result<()> {
         longest_refusal = longest_refusal.max(as_ms(now() - sent));
     }
     let waiting = openers.longest_wait();
+    died_for(&host, if signal == Signal::KILL { "host-dead" } else { "host-hung" })?;
     let before = openers.finished();
     wait_for("progress of every opener", Duration::from_secs(2), || {
         Ok(before.iter().zip(openers.finished()).all(|(old, new)| new > *old).then_some(()))
@@ -88,6 +89,24 @@ fn survives(lab: &Lab, signal: Signal, closed: bool) -> Result<()> {
     host.end()
 }
 
+/// Each end of a host was counted and written down for this reason, and what it held fell back for it.
+fn died_for(host: &Host, reason: &str) -> Result<()> {
+    let Counters { faults, fallbacks, .. } = host.counters()?;
+    let ends = host.status()?.host_starts - 1;
+    ensure!(faults.get(reason) == Some(&ends), "{ends} hosts ended, faults {faults:?}");
+    ensure!(fallbacks.get(reason).is_some_and(|count| *count > 0), "fallbacks {fallbacks:?}");
+    is_journaled(host, reason)
+}
+
+/// An error unless the journal has a fault of this reason.
+fn is_journaled(host: &Host, reason: &str) -> Result<()> {
+    let named = format!(r#""reason":"{reason}""#);
+    let is_fault = |line: &str| line.contains(r#""kind":"fault""#) && line.contains(&named);
+    wait_for(&format!("a fault {reason} in the journal"), Duration::from_secs(2), || {
+        Ok(host.log().lines().any(is_fault).then_some(()))
+    })
+}
+
 fn fallbacks(counters: &Counters) -> u64 {
     counters.fallbacks.values().sum()
 }
@@ -99,7 +118,8 @@ pub(crate) fn decides_on_while_the_gate_is_killed(lab: &Lab) -> Result<()> {
     let host = start(lab, &scene, false)?;
     let before = fallbacks(&host.counters()?);
     let openers = Openers::start(16, targets);
-    for _ in 0..short_or_full(5, 20) {
+    let kills = short_or_full(5, 20);
+    for _ in 0..kills {
         let starts = host.status()?.gate_starts;
         let old = host.signal(Part::Gate, Signal::KILL)?;
         let killed = now();
@@ -115,7 +135,10 @@ pub(crate) fn decides_on_while_the_gate_is_killed(lab: &Lab) -> Result<()> {
     let tally = openers.stop()?;
 
     show("openers", &tally);
-    let fallbacks = fallbacks(&host.counters()?) - before;
+    let counters = host.counters()?;
+    ensure!(counters.faults.get("gate-dead") == Some(&kills), "faults {:?}", counters.faults);
+    is_journaled(&host, "gate-dead")?;
+    let fallbacks = fallbacks(&counters) - before;
     ensure!(tally.refused > 0 && tally.served > 0, "nothing was opened");
     ensure!(tally.slipped == 0, "{} bad files were opened, {fallbacks} fallbacks", tally.slipped);
     ensure!(tally.wrongly_refused == 0 && tally.failed == 0, "clean files were not served");
@@ -142,8 +165,7 @@ pub(crate) fn without_its_keeper_everything_ends(lab: &Lab) -> Result<()> {
     let tally = openers.stop()?;
     show("openers", &tally);
     waits_at_most("the longest open", as_ms(tally.waits.max()), HANG_MS)?;
-    ensure!(host.log().contains("keeper"), "the log does not speak of the keeper:\n{}", host.log());
-    Ok(())
+    is_journaled(&host, "keeper-dead")
 }
 
 pub(crate) fn a_new_build_takes_over_under_load(lab: &Lab) -> Result<()> {

@@ -11,6 +11,7 @@ mod engine;
 mod gap;
 mod host;
 mod load;
+mod reason;
 mod scene;
 mod way;
 
@@ -71,6 +72,11 @@ const TESTS: &[Test] = tests! {
     30 host::without_its_keeper_everything_ends;
     60 host::a_new_build_takes_over_under_load;
     30 host::ends_without_a_trace;
+
+    60 reason::a_full_disk_is_told_and_got_over;
+    60 reason::another_kernel_is_told_once;
+    60 reason::a_file_system_that_cannot_be_covered_is_a_lost_sensor;
+    30 reason::an_engine_that_backs_off_costs_nothing;
 
     120 load::forty_thousand_files_leave_no_descriptor;
     60 load::one_user_cannot_starve_another;
