@@ -8,9 +8,9 @@ use std::time::Duration;
 use outrigger_api::Verdict;
 use outrigger_api::record::ContentAbsent as Reason;
 use outrigger_sdk::kit::{Ask, Host};
-use outrigger_sdk::{Content, ContentAbsent, Engine, Event, Judgement, Question};
+use outrigger_sdk::{Event, Judgement, Question};
 
-use crate::{Judge, allow, puppet};
+use crate::{Judge, Witness, allow, puppet, text};
 
 /// Denies by the path, allows by the event, abstains otherwise.
 fn by_path(question: &Question<'_>) -> Judgement {
@@ -19,18 +19,6 @@ fn by_path(question: &Question<'_>) -> Judgement {
         (None, Event::ProcessExec) => Judgement::allow(),
         _ => Judgement::abstain("no path"),
     }
-}
-
-/// The content as text, or why there is none.
-fn text(content: Result<&Content, ContentAbsent>) -> String {
-    let content = match content {
-        Ok(content) => content,
-        Err(absent) => return absent.to_string(),
-    };
-    let mut text = Vec::new();
-    let read = content.each_chunk(&mut [0; 3], |chunk| text.extend_from_slice(chunk));
-    assert_eq!(read.expect("readable"), content.len().expect("a length"));
-    String::from_utf8(text).expect("the tests write text")
 }
 
 #[test]
@@ -73,7 +61,7 @@ fn a_question_can_be_seen_whole() {
 
 #[test]
 fn content_is_that_of_the_question() {
-    let judge = |question: &Question<'_>| Judgement::deny(text(question.content()));
+    let judge = |question: &Question<'_>| Judgement::deny(text(question));
     let mut host = Host::dock(Judge(judge), "/nowhere");
 
     host.ask_all([
@@ -171,23 +159,11 @@ fn an_event_that_the_sdk_does_not_know_is_abstained_from() {
 
 #[test]
 fn an_event_that_nobody_waits_for_is_noticed_and_not_judged() {
-    struct Witness(std::sync::mpsc::Sender<(outrigger_sdk::CaseId, Option<Duration>)>);
-    impl Engine for Witness {
-        fn name(&self) -> &str {
-            "witness"
-        }
-        fn version(&self) -> &str {
-            "1.0"
-        }
-        fn judge(&mut self, _question: &Question<'_>) -> Judgement {
-            Judgement::allow()
-        }
-        fn notice(&mut self, event: &Question<'_>) {
-            self.0.send((event.case(), event.remaining())).expect("the test listens");
-        }
-    }
     let (see, seen) = channel();
-    let mut host = Host::dock(Witness(see), "/nowhere");
+    let witness = Witness(move |event: &Question<'_>| {
+        see.send((event.case(), event.remaining())).expect("the test listens");
+    });
+    let mut host = Host::dock(witness, "/nowhere");
 
     let cases = host.ask_all([Ask::new(Event::FileOpen).unwaited(), Ask::new(Event::FileOpen)]);
     let verdict = host.verdict();

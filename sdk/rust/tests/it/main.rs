@@ -84,6 +84,41 @@ impl<F: FnMut(&Question<'_>) -> Judgement> Engine for Judge<F> {
     }
 }
 
+/// An engine without objections that looks by a function at what nobody waits for.
+struct Witness<F>(F);
+
+impl<F: FnMut(&Question<'_>)> Engine for Witness<F> {
+    fn name(&self) -> &str {
+        "witness"
+    }
+
+    fn version(&self) -> &str {
+        "1.0"
+    }
+
+    fn judge(&mut self, _question: &Question<'_>) -> Judgement {
+        Judgement::allow()
+    }
+
+    fn notice(&mut self, event: &Question<'_>) {
+        self.0(event);
+    }
+}
+
+/// The content as text, or why there is none, or why it could not be read.
+fn text(question: &Question<'_>) -> String {
+    let content = match question.content() {
+        Ok(content) => content,
+        Err(absent) => return absent.to_string(),
+    };
+    let mut text = Vec::new();
+    match content.each_chunk(&mut [0; 3], |chunk| text.extend_from_slice(chunk)) {
+        Ok(len) => assert_eq!(content.len().ok(), Some(len)),
+        Err(error) => return error.to_string(),
+    }
+    String::from_utf8(text).expect("the tests write text")
+}
+
 /// A judge without objections.
 fn allow(_question: &Question<'_>) -> Judgement {
     Judgement::allow()

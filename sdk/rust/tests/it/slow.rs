@@ -7,23 +7,14 @@ use outrigger_api::frame::v1::{Heartbeat, to_host};
 use outrigger_sdk::kit::{Ask, Host, PATIENCE, VerdictRecord};
 use outrigger_sdk::{Ended, Event, Judgement, Question};
 
-use crate::Judge;
 use crate::fuse::{Fuse, LARGE, UNCLOSABLE, content};
+use crate::{Judge, Witness, text};
 
 const NO_ANSWER: &str = "its file system does not answer";
 
 /// Denies with the content as the detail, or with why there is none.
 fn tell(question: &Question<'_>) -> Judgement {
-    let content = match question.content() {
-        Ok(content) => content,
-        Err(absent) => return Judgement::deny(absent.to_string()),
-    };
-    let mut text = Vec::new();
-    match content.each_chunk(&mut [0; 7], |chunk| text.extend_from_slice(chunk)) {
-        Ok(len) => assert_eq!(content.len().ok(), Some(len)),
-        Err(error) => return Judgement::deny(error.to_string()),
-    }
-    Judgement::deny(String::from_utf8(text).expect("the tests write text"))
+    Judgement::deny(text(question))
 }
 
 fn host() -> Host {
@@ -91,24 +82,11 @@ fn a_stuck_question_is_abstained_from_before_its_deadline() {
 
 #[test]
 fn an_event_that_nobody_waits_for_is_noticed_without_its_content() {
-    struct Witness(std::sync::mpsc::Sender<String>);
-    impl outrigger_sdk::Engine for Witness {
-        fn name(&self) -> &str {
-            "witness"
-        }
-        fn version(&self) -> &str {
-            "1.0"
-        }
-        fn judge(&mut self, _question: &Question<'_>) -> Judgement {
-            Judgement::allow()
-        }
-        fn notice(&mut self, event: &Question<'_>) {
-            self.0.send(tell(event).detail().to_owned()).expect("the test listens");
-        }
-    }
     let Some(fuse) = Fuse::start() else { return };
     let (see, seen) = std::sync::mpsc::channel();
-    let mut host = Host::dock(Witness(see), "/nowhere");
+    let witness =
+        Witness(move |event: &Question<'_>| see.send(text(event)).expect("the test listens"));
+    let mut host = Host::dock(witness, "/nowhere");
     let stuck = slow(&fuse, 1).unwaited();
     fuse.stop();
 
