@@ -5,8 +5,7 @@
 //! ends the server with the test, and everybody's wait with the server.
 //!
 //! The file system is mounted nowhere (`fsmount(2)`), so nothing is left of it either. Every name that
-//! is a number names a file. The protocol is `include/uapi/linux/fuse.h`, version 7.31; all numbers are
-//! the machine's own.
+//! is a number names a file.
 
 use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
@@ -14,6 +13,10 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Child, Command, Stdio};
 
+use outrigger_testkit::fuse::wire::{
+    self, BATCH_FORGET, DIRECT, FLUSH, FORGET, GETATTR, INIT, INTERRUPT, LOOKUP, OPEN, READ,
+    RELEASE, REQUEST_MAX, Request,
+};
 use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
@@ -113,23 +116,8 @@ pub(crate) fn content(number: u64) -> String {
 
 const LARGE_BYTES: u64 = 9 << 20;
 
-const ROOT: u64 = 1;
 /// The file of number N has the node N + 100.
 const FIRST: u64 = 100;
-
-const LOOKUP: u32 = 1;
-const FORGET: u32 = 2;
-const GETATTR: u32 = 3;
-const OPEN: u32 = 14;
-const READ: u32 = 15;
-const RELEASE: u32 = 18;
-const FLUSH: u32 = 25;
-const INIT: u32 = 26;
-const INTERRUPT: u32 = 36;
-const BATCH_FORGET: u32 = 42;
-
-/// `FOPEN_DIRECT_IO`: every read is the server's.
-const DIRECT: u64 = 1;
 
 #[test]
 #[ignore = "the server of the other tests, which they start"]
@@ -140,7 +128,7 @@ fn the_server() {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).expect("a signal");
     let device = rustix::io::dup(std::io::stdin()).expect("a descriptor");
     let mut device = File::from(device);
-    let mut request = vec![0; 1 << 18];
+    let mut request = vec![0; REQUEST_MAX];
     loop {
         let len = match device.read(&mut request) {
             Ok(len) => len,
@@ -157,70 +145,37 @@ fn the_server() {
 }
 
 fn answer(request: &[u8]) -> Option<Vec<u8>> {
-    let (header, body) = request.split_at(40);
-    let node = u64_at(header, 16);
-    let reply = match u32_at(header, 4) {
-        INIT => Ok(init(body)),
-        LOOKUP => file_named(body).map(entry).ok_or(Errno::NOENT),
-        GETATTR => Ok([vec![0; 16], attributes(node)].concat()),
-        OPEN => Ok([0, DIRECT].map(u64::to_ne_bytes).concat()),
-        READ => Ok(read(node, body)),
-        FLUSH if node == FIRST + UNCLOSABLE => return None,
+    let request = Request::parse(request);
+    let size = |node| if node == FIRST + LARGE { LARGE_BYTES } else { 64 };
+    let reply = match request.opcode {
+        INIT => Ok(request.init()),
+        // Nothing of it stays valid.
+        LOOKUP => file_named(request.name())
+            .map(|node| wire::entry(node, size(node), 0))
+            .ok_or(Errno::NOENT.raw_os_error()),
+        GETATTR => Ok(wire::attributes_now(request.node, size(request.node))),
+        OPEN => Ok(wire::opened(DIRECT)),
+        READ => Ok(read(&request)),
+        FLUSH if request.node == FIRST + UNCLOSABLE => return None,
         FLUSH | RELEASE => Ok(Vec::new()),
         FORGET | BATCH_FORGET | INTERRUPT => return None,
-        _ => Err(Errno::NOSYS),
+        _ => Err(Errno::NOSYS.raw_os_error()),
     };
-    let (error, body) = match reply {
-        Ok(body) => (0, body),
-        Err(errno) => (-errno.raw_os_error(), Vec::new()),
-    };
-    let len = u32::try_from(16 + body.len()).expect("a short answer");
-    let unique = u64_at(header, 8);
-    Some([&len.to_ne_bytes()[..], &error.to_ne_bytes(), &unique.to_ne_bytes(), &body].concat())
+    Some(request.reply(reply))
 }
 
-/// `struct fuse_init_out`: version, the kernel's read-ahead, no flags, writes of 128 KiB.
-fn init(body: &[u8]) -> Vec<u8> {
-    let words = [7, 31, u32_at(body, 8), 0, 0x0030_0040, 128 << 10];
-    let mut out = words.map(u32::to_ne_bytes).concat();
-    out.resize(64, 0);
-    out
-}
-
-fn file_named(name: &[u8]) -> Option<u64> {
-    let name = str::from_utf8(name.strip_suffix(b"\0")?).ok()?;
+fn file_named(name: Option<&[u8]>) -> Option<u64> {
+    let name = str::from_utf8(name?).ok()?;
     name.parse::<u64>().ok().map(|number| number + FIRST)
 }
 
-/// `struct fuse_entry_out` of a file; nothing of it stays valid.
-fn entry(node: u64) -> Vec<u8> {
-    [[node, 0, 0, 0, 0].map(u64::to_ne_bytes).concat(), attributes(node)].concat()
-}
-
-/// `struct fuse_attr`.
-fn attributes(node: u64) -> Vec<u8> {
-    let mode = if node == ROOT { 0o40755 } else { 0o100_644 };
-    let size = if node == FIRST + LARGE { LARGE_BYTES } else { 64 };
-    let long = [node, size, 1, 0, 0, 0].map(u64::to_ne_bytes).concat();
-    let short = [0, 0, 0, mode, 1, 0, 0, 0, 4096, 0].map(u32::to_ne_bytes).concat();
-    [long, short].concat()
-}
-
-fn read(node: u64, body: &[u8]) -> Vec<u8> {
-    let (offset, len) = (u64_at(body, 8), u64::from(u32_at(body, 16)));
-    if node == FIRST + LARGE {
-        let len = len.min(LARGE_BYTES.saturating_sub(offset));
+fn read(request: &Request<'_>) -> Vec<u8> {
+    let (offset, len) = request.range();
+    if request.node == FIRST + LARGE {
+        let len = u64::from(len).min(LARGE_BYTES.saturating_sub(offset));
         return vec![0; usize::try_from(len).expect("a short read")];
     }
-    let content = content(node - FIRST).into_bytes();
+    let content = content(request.node - FIRST).into_bytes();
     let offset = usize::try_from(offset).unwrap_or(usize::MAX);
     content.get(offset..).unwrap_or_default().to_vec()
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> u32 {
-    u32::from_ne_bytes(bytes[at..at + 4].try_into().expect("four bytes are four bytes"))
-}
-
-fn u64_at(bytes: &[u8], at: usize) -> u64 {
-    u64::from_ne_bytes(bytes[at..at + 8].try_into().expect("eight bytes are eight bytes"))
 }
