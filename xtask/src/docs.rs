@@ -81,6 +81,11 @@ fn failures() -> String {
          force stays in force; `degrade`, the platform goes on with less and status says so; `note`, it is\n  \
          written down.\n\
          - *Strike*: whether it brings an engine nearer to quarantine.\n\n\
+         Each is counted: by `outrigger status --json` under `fallbacks` where a question waited, under `faults`\n\
+         where none did, and in `outrigger engines` where it is an engine's. Each is written to the journal under\n\
+         its name, in lines of such kinds as `fault` (the host's and the machine's), `engine-fault`, `engine-lost`,\n\
+         `volume-uncovered` or `fallback`. `clock-jumped` and `machine-suspended` are found by comparing the clocks\n\
+         at the host's usual wake-ups.\n\n\
          | Reason | Meaning | What happens | At fault | Strike | Told as |\n|---|---|---|---|---|---|\n",
     );
     for &reason in FailureReason::ALL {
