@@ -51,7 +51,8 @@ fn survives(lab: &Lab, signal: Signal, closed: bool) -> Result<()> {
     let openers = Openers::start(THREADS, targets);
     let mut longest_return = 0.0_f64;
     let mut longest_refusal = 0.0_f64;
-    for _ in 0..short_or_full(5, 20) {
+    let ends = short_or_full(5, 20);
+    for _ in 0..ends {
         std::thread::sleep(Duration::from_millis(100));
         let old = host.signal(Part::Host, signal)?;
         let sent = now();
@@ -63,7 +64,8 @@ fn survives(lab: &Lab, signal: Signal, closed: bool) -> Result<()> {
         longest_refusal = longest_refusal.max(as_ms(now() - sent));
     }
     let waiting = openers.longest_wait();
-    died_for(&host, if signal == Signal::KILL { "host-dead" } else { "host-hung" })?;
+    let reason = if signal == Signal::KILL { "host-dead" } else { "host-hung" };
+    died_for(&host, reason, ends)?;
     let before = openers.finished();
     wait_for("progress of every opener", Duration::from_secs(2), || {
         Ok(before.iter().zip(openers.finished()).all(|(old, new)| new > *old).then_some(()))
@@ -89,11 +91,16 @@ fn survives(lab: &Lab, signal: Signal, closed: bool) -> Result<()> {
     host.end()
 }
 
-/// Each end of a host was counted and written down for this reason, and what it held fell back for it.
-fn died_for(host: &Host, reason: &str) -> Result<()> {
-    let Counters { faults, fallbacks, .. } = host.counters()?;
-    let ends = host.status()?.host_starts - 1;
-    ensure!(faults.get(reason) == Some(&ends), "{ends} hosts ended, faults {faults:?}");
+/// Each of these ends of a host was counted and written down for this reason, and what it held fell back
+/// for it. A machine that stands still may have had another host taken for hung.
+fn died_for(host: &Host, reason: &str, ends: u64) -> Result<()> {
+    let status = host.status()?;
+    let Counters { faults, fallbacks, .. } = status.counters;
+    let of = |reason: &str| faults.get(reason).copied().unwrap_or(0);
+    ensure!(of(reason) >= ends, "{ends} hosts were ended, faults {faults:?}");
+    let starts = status.host_starts;
+    let all = of("host-dead") + of("host-hung");
+    ensure!(all == starts - 1, "{starts} hosts were started, faults {faults:?}");
     ensure!(fallbacks.get(reason).is_some_and(|count| *count > 0), "fallbacks {fallbacks:?}");
     is_journaled(host, reason)
 }
