@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::figures::Late;
 use crate::world::Ended;
 use crate::{Lab, World, agent, floor, stall};
 
@@ -39,6 +40,8 @@ impl std::error::Error for Skipped {}
 
 /// The exit code of a test that was skipped.
 const SKIPPED: u8 = 77;
+/// The exit code of a test in which somebody waited longer than promised, and nothing else was wrong.
+const LATE: u8 = 78;
 /// The word that has one test run inside its world.
 const INSIDE: &str = "--inside-world";
 
@@ -78,7 +81,10 @@ fn inside(tests: &[Test], name: &str) -> ExitCode {
             say(&format!("    {error}"));
             ExitCode::from(SKIPPED)
         }
-        Err(error) => failed(&format!("    {error:#}\n{}", lab.logs())),
+        Err(error) => {
+            say(&format!("    {error:#}\n{}", lab.logs()));
+            if error.is::<Late>() { ExitCode::from(LATE) } else { ExitCode::FAILURE }
+        }
     }
 }
 
@@ -108,7 +114,7 @@ fn outside(tests: &[Test], pending: &[(&str, &str)], arguments: &[String]) -> Ex
             .map(|(_, why)| format!("NOT KEPT YET: {why}"));
         let outcome = match missing.clone().or(not_yet) {
             Some(why) => Outcome::Skipped(why),
-            None => run(test),
+            None => run_again_if_late(test),
         };
         match outcome {
             Outcome::Passed => passed += 1,
@@ -116,7 +122,7 @@ fn outside(tests: &[Test], pending: &[(&str, &str)], arguments: &[String]) -> Ex
                 skipped += 1;
                 say(&format!("test {} ... SKIPPED: {why}", test.name));
             }
-            Outcome::Failed => broken.push(test.name),
+            Outcome::Late | Outcome::Failed => broken.push(test.name),
         }
     }
     broken.iter().for_each(|name| say(&format!("failed: {name}")));
@@ -127,7 +133,20 @@ fn outside(tests: &[Test], pending: &[(&str, &str)], arguments: &[String]) -> Ex
 enum Outcome {
     Passed,
     Skipped(String),
+    Late,
     Failed,
+}
+
+/// Runs a test, and once more, saying so, if all that was wrong is that somebody waited too long: other
+/// work on the machine can do that too, but hardly twice. Whatever else is wrong counts at once.
+fn run_again_if_late(test: &Test) -> Outcome {
+    match run(test) {
+        Outcome::Late => {
+            say(&format!("test {} is tried AGAIN, for a wait longer than promised", test.name));
+            run(test)
+        }
+        outcome => outcome,
+    }
 }
 
 fn run(test: &Test) -> Outcome {
@@ -141,6 +160,7 @@ fn run(test: &Test) -> Outcome {
         Ok(Ended::By(status)) if status.code() == Some(i32::from(SKIPPED)) => {
             ("SKIPPED", Outcome::Skipped("see above".to_owned()))
         }
+        Ok(Ended::By(status)) if status.code() == Some(i32::from(LATE)) => ("LATE", Outcome::Late),
         Ok(Ended::By(_)) => ("FAILED", Outcome::Failed),
         Ok(Ended::TimedOut(doing)) => {
             say(&format!("    not done after {} s:\n{}", test.limit_s, doing.join("\n")));
