@@ -33,8 +33,12 @@ const TICK: u64 = clock::ms(10);
 /// priority, and above the usual pauses of a virtual processor.
 const GRACE_MS: i32 = 40;
 const GRACE: u64 = clock::ms(40);
-/// Ticks without a question after which the gate sleeps until one comes.
+/// Ticks without a question after which the gate looks less often, and sleeps until one comes or the
+/// time is up.
 const IDLE_TICKS: u32 = 50;
+/// How often it looks then, ns. It must look: a question that the host reads at once shows nothing to who
+/// sleeps on the group, and the host can stop with it in hand.
+const IDLE_TICK: u64 = clock::ms(40);
 /// How soon the gate looks again at a break that it left to the host, ns.
 const DEFER_TICK: u64 = 50_000;
 /// How long a host may take over putting a file into the cache or out of it while a writer waits, ns.
@@ -227,7 +231,7 @@ impl Gate {
         };
         let nanos = match (self.deferred.is_some(), idle) {
             (true, _) => DEFER_TICK,
-            (false, true) => 60 * SECOND,
+            (false, true) => IDLE_TICK,
             (false, false) => TICK,
         };
         let limit = Timespec {
@@ -237,9 +241,6 @@ impl Gate {
         // An interruption is as good as a tick.
         let _ = poll(watched, Some(&limit));
         let keeper_died = polled[1].revents().contains(PollFlags::IN);
-        if idle {
-            self.quiet_ticks = 0;
-        }
         if keeper_died {
             self.end_with_keeper();
         }
@@ -376,6 +377,7 @@ impl Gate {
                 return true;
             }
         }
+        quiet &= self.questions().next().is_none();
         self.quiet_ticks = if quiet { self.quiet_ticks.saturating_add(1) } else { 0 };
         let overdue = self.questions().any(|(_, slot)| slot.overdue_ms(now) > GRACE_MS);
         self.overdue_ticks = if overdue { self.overdue_ticks.saturating_add(1) } else { 0 };

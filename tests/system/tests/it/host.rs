@@ -3,8 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
-use outrigger_api::control::{Counters, Pids, Request};
+use anyhow::{Context, Result, anyhow, ensure};
+use outrigger_api::control::{Counters, EngineState, Pids, Request};
 use outrigger_testkit::clock::{as_ms, now, wait_for};
 use outrigger_testkit::figures::{say, waits_at_most};
 use outrigger_testkit::host::Part;
@@ -13,7 +13,7 @@ use outrigger_testkit::ways::{self, Outcome};
 use outrigger_testkit::{EngineSetup, Host, Lab, Setup, binaries, proc};
 use rustix::process::Signal;
 
-use crate::scene::{BUDGET_MS, Scene, expect, short_or_full, show};
+use crate::scene::{BUDGET_MS, Scene, expect, short_or_full, show, timed_open};
 
 const THREADS: usize = 64;
 /// What a part may need to come back.
@@ -112,6 +112,40 @@ fn is_journaled(host: &Host, reason: &str) -> Result<()> {
     wait_for(&format!("a fault {reason} in the journal"), Duration::from_secs(2), || {
         Ok(host.log().lines().any(is_fault).then_some(()))
     })
+}
+
+/// The only question for a while: the host stops with it in hand, and nobody asks another.
+pub(crate) fn stopped_with_one_question_lets_it_go(lab: &Lab) -> Result<()> {
+    let scene = Scene::new(lab, 1)?;
+    let setup = Setup::protecting(scene.path()).budget_ms(BUDGET_MS).uncached();
+    let host = lab.start(&setup.engine(EngineSetup::faulty_reader("judge", "deny-marked")))?;
+    for _ in 0..short_or_full(2, 10) {
+        host.behave("judge", "silent")?;
+        // An idle second, after which the gate looks less often.
+        std::thread::sleep(Duration::from_secs(1));
+        let old = host.pids()?.host;
+        let before = asked(&host)?;
+        let waited = std::thread::scope(|scope| -> Result<f64> {
+            let opener = scope.spawn(|| timed_open(&scene.clean[0]));
+            wait_for("the question", Duration::from_secs(2), || {
+                Ok((asked(&host)? > before).then_some(()))
+            })?;
+            host.signal(Part::Host, Signal::STOP)?;
+            let (waited, served) = opener.join().map_err(|_| anyhow!("the opener panicked"))?;
+            ensure!(served, "the policy fails open");
+            Ok(waited)
+        })?;
+        waits_at_most("the only open", waited, HANG_MS)?;
+        // Stopped after the answer it is not missed before the next question.
+        let _ = timed_open(&scene.clean[0]);
+        host.wait_successor(old, Duration::from_secs(5))?;
+        host.wait_engine("judge", EngineState::Docked, Duration::from_secs(5))?;
+    }
+    host.end()
+}
+
+fn asked(host: &Host) -> Result<u64> {
+    Ok(host.counters()?.asked.values().sum())
 }
 
 fn fallbacks(counters: &Counters) -> u64 {
