@@ -5,8 +5,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use outrigger_api::control::Request;
 use outrigger_testkit::agent::{Agent, Opened};
-use outrigger_testkit::clock::wait_for;
-use outrigger_testkit::figures::{at_most, say};
+use outrigger_testkit::clock::{as_ms, wait_for};
+use outrigger_testkit::figures::{at_most, say, waits_at_most};
 use outrigger_testkit::openers::{Openers, Target};
 use outrigger_testkit::ways::{self, Outcome};
 use outrigger_testkit::{EngineSetup, Host, Lab, Setup, proc};
@@ -102,7 +102,7 @@ pub(crate) fn over_the_limit_is_answered_at_once(lab: &Lab) -> Result<()> {
     at_most("questions decided at a time", in_flight, LIMIT, "questions")?;
     ensure!(in_flight > 0, "no question was being decided, so there was no limit to reach");
     ensure!(tally.served == tally.opens(), "the policy fails open, and some were not served");
-    at_most("the middle open", tally.waits.quantile(500) / 1000, 5000, "µs")?;
+    waits_at_most("the middle open", as_ms(tally.waits.quantile(500)), 5.0)?;
     host.end()
 }
 
