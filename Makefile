@@ -7,6 +7,9 @@ BUILT := $(or $(CARGO_TARGET_DIR),target)
 PLATFORM := --package outrigger-hostd --package outrigger-cli --package outrigger-engine-hashlist
 STARTED := $(PLATFORM) --package outrigger-engine-faulty
 
+# The engine that `make run` docks: hashlist, or yara, which takes minutes to build.
+ENGINE ?= hashlist
+
 # How often `make soak` runs the whole platform's tests, at their full lengths.
 ROUNDS ?= 1
 
@@ -16,15 +19,15 @@ ROUNDS ?= 1
 help: ## say what can be done
 	sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "make %-8s %s\n", $$1, $$2 }'
 
-run: ## start the platform here, with an engine docked; PROTECT=/path protects that path's file system
+run: ## start the platform here, with an engine docked (ENGINE=yara: another); PROTECT=/path protects its file system
 	if [ "$$(id -u)" != 0 ]; then \
 	    echo "make run: needs root, since only root may answer the kernel's questions (CAP_SYS_ADMIN)" >&2; \
 	    echo "          run: sudo make run" >&2; \
 	    exit 1; \
 	fi
 	tools/setup.sh build
-	cargo build --quiet --release $(PLATFORM)
-	exec $(BUILT)/release/outriggerd try $${PROTECT:+--protect "$$PROTECT"}
+	cargo build --quiet --release $(PLATFORM) --package outrigger-engine-$(ENGINE)
+	exec $(BUILT)/release/outriggerd try --engine engines/$(ENGINE) $${PROTECT:+--protect "$$PROTECT"}
 
 demo: ## play the platform unattended; ends well only if all of it held
 	tools/setup.sh test

@@ -202,6 +202,7 @@ fn prepare(tree: &Path, engine: &Path) -> Result<PathBuf> {
     let manifest = Manifest::read(&engine.join("manifest.toml"))?;
     std::fs::copy(engine.join("manifest.toml"), home.join("manifest.toml"))?;
     copy_program(&manifest, &home)?;
+    copy_files(&engine.join("content"), &content)?;
     write(&content.join("eicar.deny"), &format!("{EICAR_SHA256} EICAR test file\n"), 0o644)?;
     if tree == Path::new(PROTECTED) {
         write(&tree.join("clean.txt"), "This file is clean.\n", 0o644)?;
@@ -236,6 +237,24 @@ fn copy_program(manifest: &Manifest, home: &Path) -> Result<()> {
             source.display()
         )
     })?;
+    Ok(())
+}
+
+/// Copies the rules that an engine comes with, if it does.
+fn copy_files(from: &Path, to: &Path) -> Result<()> {
+    let entries = match from.read_dir() {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).with_context(|| format!("cannot list {}", from.display())),
+    };
+    for entry in entries {
+        let entry = entry?;
+        let file = entry.path();
+        if file.is_file() {
+            std::fs::copy(&file, to.join(entry.file_name()))
+                .with_context(|| format!("cannot copy {}", file.display()))?;
+        }
+    }
     Ok(())
 }
 

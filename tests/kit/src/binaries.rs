@@ -11,6 +11,8 @@ pub const HOST: &str = "outriggerd";
 pub const TOOL: &str = "outrigger";
 /// The smallest engine.
 pub const HASHLIST: &str = "outrigger-engine-hashlist";
+/// The engine of the YARA rules.
+pub const YARA: &str = "outrigger-engine-yara";
 /// The engine that misbehaves on command.
 pub const FAULTY: &str = "outrigger-engine-faulty";
 

@@ -31,6 +31,7 @@ pub struct EngineSetup {
     name: String,
     binary: &'static str,
     content_file: (&'static str, String),
+    arguments: Vec<String>,
     reads_content: bool,
     required: bool,
     fields: Vec<&'static str>,
@@ -180,10 +181,23 @@ impl EngineSetup {
         self
     }
 
+    /// The engine of the YARA rules, which denies by `rules`, and takes its time on a busy machine.
+    pub fn yara(rules: &str) -> Self {
+        let file = ("tests.yar", rules.to_owned());
+        Self::new("yara", binaries::YARA, file).argument("--scan-ms").argument("5000").threads(16)
+    }
+
+    /// Gives its program one more argument.
+    #[must_use]
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
     /// The engine that does what its behaviour says (see the `faulty` package), here without content.
     pub fn faulty(name: &str, behaviour: &str) -> Self {
         let file = ("behaviour", behaviour.to_owned());
-        Self { reads_content: false, ..Self::new(name, binaries::FAULTY, file) }
+        Self { reads_content: false, ..Self::new(name, binaries::FAULTY, file).argument(name) }
     }
 
     /// As [`EngineSetup::faulty`], and it is given the content of every file.
@@ -196,6 +210,7 @@ impl EngineSetup {
             name: name.to_owned(),
             binary,
             content_file,
+            arguments: Vec::new(),
             reads_content: true,
             required: true,
             fields: Vec::new(),
@@ -296,8 +311,8 @@ impl EngineSetup {
         writeln!(text, "version = {:?}\ncontract = \"1\"", env!("CARGO_PKG_VERSION"))?;
         writeln!(text, "verdict = \"content\"\n")?;
         writeln!(text, "[entry]\nprogram = {:?}", program.display())?;
-        if self.binary == binaries::FAULTY {
-            writeln!(text, "arguments = [{:?}]", self.name)?;
+        if !self.arguments.is_empty() {
+            writeln!(text, "arguments = {:?}", self.arguments)?;
         }
         writeln!(text)?;
         for event in ["process.exec", "file.open"] {

@@ -45,12 +45,15 @@ fn a_manifest_that_is_read_knows_its_folder() {
 }
 
 #[test]
-fn the_manifest_of_the_shipped_engine_is_valid() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../engines/hashlist/manifest.toml");
+fn the_manifests_of_the_shipped_engines_are_valid() {
+    let engines = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../engines");
+    let name = |folder: &str| {
+        let manifest = Manifest::read(&engines.join(folder).join("manifest.toml"));
+        manifest.expect("nothing is wrong").name.as_str().to_owned()
+    };
 
-    let manifest = Manifest::read(&file).expect("nothing is wrong");
-
-    assert_eq!(manifest.name.as_str(), "hashlist");
+    assert_eq!(name("hashlist"), "hashlist");
+    assert_eq!(name("yara"), "yara");
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod load;
 mod reason;
 mod scene;
 mod way;
+mod yara;
 
 use std::process::ExitCode;
 
@@ -104,6 +105,12 @@ const TESTS: &[Test] = tests! {
     30 attack::a_second_answer_changes_nothing;
     30 attack::a_forged_answer_changes_nothing;
     30 attack::a_late_answer_changes_nothing;
+
+    60 yara::both_engines_refuse_the_test_file;
+    60 yara::it_executes_nothing_but_its_files;
+    60 yara::a_web_shell_is_refused_by_yara_alone;
+    60 yara::a_bad_rule_file_keeps_the_old_rules;
+    60 yara::a_slow_scan_ends_in_time_and_holds_nobody_up;
 };
 
 /// Promises that are not kept yet, and what was seen: skipped, loudly, unless asked for by name or by

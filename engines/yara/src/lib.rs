@@ -1,0 +1,31 @@
+//! YARA rules, searched for by YARA-X: an engine that looks into what a file holds.
+//!
+//! The content folder holds rule files, `NAME.yar` or `NAME.yara`, each a namespace of its own. A file that a
+//! rule matches is denied, under the rule's name; `private` rules deny nothing by themselves. A folder is
+//! taken whole or not at all: after an error, which is told with file and line, the rules that were in force
+//! stay so. A verdict depends on the bytes alone, so what would make it depend on more is not there: no
+//! `include`, no `time` module, no external variables.
+//!
+//! **Time.** YARA-X looks at its own time limit once a second, which is longer than a question may take. So
+//! the scan runs on a thread of its own, and the thread that judges waits for it no longer than
+//! [`Options::scan_time`] and three quarters of what is left to the question. A scan that takes longer is
+//! abstained from and left to itself: YARA-X ends it some two seconds later. The next question gets another
+//! scanner. While [`LATE_MAX`] scans are late, further questions are abstained from at once.
+//!
+//! **Size.** Of a file over [`Options::scan_bytes`] the beginning is scanned, or nothing and the engine
+//! abstains: [`OverSize`].
+//!
+//! **No code is made at run time.** YARA-X compiles conditions to WebAssembly; this build runs it in
+//! Wasmtime's interpreter, so the engine needs no memory that it can write and execute.
+
+#![forbid(unsafe_code)]
+
+mod engine;
+mod options;
+mod rules;
+mod scanners;
+
+pub use engine::Yara;
+pub use options::{Options, OptionsError, OverSize};
+pub use rules::{ALL_BYTES_MAX, FILE_BYTES_MAX, FILES_MAX, RuleSet, RulesError};
+pub use scanners::LATE_MAX;
