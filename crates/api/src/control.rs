@@ -10,10 +10,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::coverage::Coverage;
 use crate::key::EngineName;
+use crate::ledger::Ledger;
 use crate::verdict::{Answer, Mode, Verdict};
 
 /// Where the host listens unless its configuration says otherwise.
 pub const SOCKET: &str = "/run/outrigger/control.sock";
+/// The metrics socket's name, in the folder of the control socket, unless the configuration says otherwise.
+pub const METRICS: &str = "metrics.sock";
 /// Longest request line, in bytes; a longer one is refused and the connection closed.
 pub const REQUEST_MAX: usize = 4096;
 
@@ -25,6 +28,8 @@ pub enum Request {
     Status,
     /// The state of every engine.
     Engines,
+    /// What each engine costs.
+    Ledger,
     /// Every decision from now on.
     Watch,
     /// How one case was decided.
@@ -77,6 +82,8 @@ pub enum Response {
         /// One entry per configured engine.
         engines: Vec<EngineStatus>,
     },
+    /// What each engine costs.
+    Ledger(Box<Ledger>),
     /// One decision, of [`Request::Watch`] or [`Request::Explain`].
     Decision(Box<Decision>),
     /// So many decisions were made faster than this watcher took them.

@@ -15,6 +15,7 @@ pub mod control;
 pub mod coverage;
 pub mod frame;
 pub mod key;
+pub mod ledger;
 pub mod reason;
 pub mod record;
 pub mod settings;

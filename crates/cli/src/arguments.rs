@@ -26,7 +26,7 @@ Exit status:
 #[derive(Debug, Parser)]
 #[command(name = "outrigger", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub(crate) struct Arguments {
-    /// Print the host's answer as one line of JSON (one per decision for `watch`)
+    /// Print the host's answer as one line of JSON (one per decision for `watch`, per refresh for `top`)
     #[arg(long, global = true)]
     pub(crate) json: bool,
 
@@ -49,6 +49,15 @@ pub(crate) enum Command {
     Status,
     /// Show every engine: its state, votes, times, faults and sandbox
     Engines,
+    /// Show what each engine costs, live, the most expensive first; `q` or Ctrl-C ends it
+    Top {
+        /// Print one table and end
+        #[arg(long)]
+        once: bool,
+        /// How often the host is asked
+        #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
+        every: Duration,
+    },
     /// Show every decision from now on, a line each, until interrupted
     Watch {
         /// Only what was denied, or would have been if denials were enforced

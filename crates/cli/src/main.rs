@@ -17,6 +17,7 @@ mod run;
 mod show;
 mod table;
 mod text;
+mod top;
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;

@@ -10,7 +10,7 @@ use outrigger_api::{Answer, Coverage};
 
 use crate::arguments::{Arguments, Command, UNREACHABLE, USAGE};
 use crate::link::{Link, LinkError, Received};
-use crate::{show, text};
+use crate::{show, text, top};
 
 /// How the host's answer is to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,9 @@ struct UsageError(String);
 ///
 /// A [`LinkError`] if no answer came, an [`std::io::Error`] if `out` takes no more.
 pub(crate) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome> {
+    if let Command::Top { once, every } = arguments.command {
+        return top::run(arguments, once, every, out);
+    }
     let request = request(&arguments.command)?;
     let link = Link::open(&arguments.socket, &request, limit(arguments));
     if let (Command::Doctor, Err(LinkError::Unreachable { .. })) = (&arguments.command, &link) {
@@ -65,6 +68,7 @@ fn request(command: &Command) -> Result<Request> {
     Ok(match command {
         Command::Status => Request::Status,
         Command::Engines => Request::Engines,
+        Command::Top { .. } => Request::Ledger,
         Command::Watch { .. } => Request::Watch,
         Command::Explain { case } => Request::Explain { case: case.get() },
         Command::Doctor => Request::Doctor,
@@ -90,14 +94,14 @@ fn absolute(path: &Path) -> Result<String> {
 }
 
 /// How long to wait: starting a new build takes longer than an answer.
-fn limit(arguments: &Arguments) -> Duration {
+pub(crate) fn limit(arguments: &Arguments) -> Duration {
     match arguments.command {
         Command::Upgrade { .. } => arguments.timeout * 6,
         _ => arguments.timeout,
     }
 }
 
-fn answer(received: &Received, json: bool, out: &mut impl Write) -> Result<Outcome> {
+pub(crate) fn answer(received: &Received, json: bool, out: &mut impl Write) -> Result<Outcome> {
     let outcome = judge(&received.response);
     if json {
         writeln!(out, "{}", text::visible_json(&received.line))?;
@@ -106,6 +110,7 @@ fn answer(received: &Received, json: bool, out: &mut impl Write) -> Result<Outco
     let shown = match &received.response {
         Response::Status(status) => show::status::whole(status),
         Response::Engines { engines } => show::engines::whole(engines),
+        Response::Ledger(ledger) => show::ledger::whole(ledger),
         Response::Decision(decision) => show::decision::whole(decision),
         Response::Doctor(coverage) => show::doctor::whole(coverage),
         Response::Missed { count } => show::decision::missed(*count),
@@ -124,7 +129,10 @@ fn judge(response: &Response) -> Outcome {
         Response::Doctor(coverage) => {
             Outcome::good_if(coverage.is_whole() && !coverage.volumes.is_empty())
         }
-        Response::Engines { .. } | Response::Decision(_) | Response::Done { .. } => Outcome::Good,
+        Response::Engines { .. }
+        | Response::Ledger(_)
+        | Response::Decision(_)
+        | Response::Done { .. } => Outcome::Good,
         Response::Missed { .. } | Response::Error { .. } => Outcome::Bad,
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod decision;
 pub(crate) mod doctor;
 pub(crate) mod engines;
+pub(crate) mod ledger;
 pub(crate) mod status;
 
 use std::collections::BTreeMap;
@@ -44,7 +45,7 @@ fn level(level: Level) -> (&'static str, Style) {
     }
 }
 
-fn state(state: EngineState) -> (&'static str, Style) {
+pub(crate) fn state(state: EngineState) -> (&'static str, Style) {
     match state {
         EngineState::Starting => ("starting", WARN),
         EngineState::Docked => ("docked", GOOD),

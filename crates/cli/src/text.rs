@@ -104,6 +104,29 @@ pub(crate) fn span(ns: u64) -> String {
     }
 }
 
+/// `count` bytes, three digits or so: `812 B`, `14.2 MiB`, `1.5 GiB`.
+pub(crate) fn size(bytes: u64) -> String {
+    const UNITS: [(u32, &str); 3] = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    match UNITS.iter().find(|(shift, _)| bytes >> shift > 0) {
+        Some((shift, unit)) => {
+            let tenths = (u128::from(bytes) * 10 + (1 << (shift - 1))) >> shift;
+            match tenths {
+                0..1000 => format!("{}.{} {unit}", tenths / 10, tenths % 10),
+                _ => format!("{} {unit}", (tenths + 5) / 10),
+            }
+        }
+        None => format!("{bytes} B"),
+    }
+}
+
+/// `part` of 1,000 in per cent: `7.1 %`, `84 %`.
+pub(crate) fn percent(per_mille: u64) -> String {
+    match per_mille {
+        0..100 => format!("{}.{} %", per_mille / 10, per_mille % 10),
+        _ => format!("{} %", number((per_mille + 5) / 10)),
+    }
+}
+
 /// How long something runs already: `42 s`, `3 min 5 s`, `4 h 10 min`, `12 d 3 h`.
 pub(crate) fn uptime(seconds: u64) -> String {
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
@@ -192,6 +215,19 @@ mod tests {
         assert_eq!(span(500_000_000), "500 ms");
         assert_eq!(span(2_104_000_000), "2.10 s");
         assert_eq!(span(u64::MAX), "18446744073.71 s");
+    }
+
+    #[test]
+    fn sizes_and_shares_show_about_three_digits() {
+        assert_eq!(size(812), "812 B");
+        assert_eq!(size(14_889_779), "14.2 MiB");
+        assert_eq!(size(1 << 30), "1.0 GiB");
+        assert_eq!(size(500 << 20), "500 MiB");
+        assert_eq!(size(u64::MAX), "17179869184 GiB");
+        assert_eq!(percent(0), "0.0 %");
+        assert_eq!(percent(71), "7.1 %");
+        assert_eq!(percent(844), "84 %");
+        assert_eq!(percent(1_996), "200 %");
     }
 
     #[test]

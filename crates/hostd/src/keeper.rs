@@ -326,6 +326,9 @@ impl Keeper {
         }
         // A host that was restarting just now has left it; nobody listens there any more.
         let _ = std::fs::remove_file(&self.shared.config.control_socket);
+        if let Some(metrics) = &self.shared.config.metrics_socket {
+            let _ = std::fs::remove_file(metrics);
+        }
         for (_, group) in header.groups() {
             // Closing the groups does the same for what these cannot remove.
             let _ = group.unmark_all_file_systems();

@@ -5,7 +5,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::path::Path;
 
-use outrigger_sandbox::{Bind, Confined, Confinement, Exit, Limits, RefusedCall, StartError};
+use outrigger_sandbox::{
+    Bind, Confined, Confinement, Exit, Limits, RefusedCall, StartError, Usage,
+};
 
 use crate::happening::EngineSpec;
 
@@ -67,6 +69,11 @@ pub trait Process: fmt::Debug + Send {
 
     /// Threads since its start that it was refused at its limit; 0 where nobody counts them.
     fn refused_threads(&self) -> u64;
+
+    /// What it uses now; nothing where that is not known.
+    fn usage(&self) -> Usage {
+        Usage::default()
+    }
 
     /// What of its sandbox does not hold on this machine; empty if all does.
     fn sandbox_missing(&self) -> Vec<String>;
@@ -167,6 +174,10 @@ impl Process for Sandboxed {
 
     fn refused_threads(&self) -> u64 {
         self.0.refused_threads().unwrap_or(0)
+    }
+
+    fn usage(&self) -> Usage {
+        self.0.usage()
     }
 
     fn sandbox_missing(&self) -> Vec<String> {

@@ -38,4 +38,5 @@ mod unit;
 pub use engine::CommandError;
 pub use happening::{EngineIndex, EngineSpec, Happening, Level, Link};
 pub use launcher::{LaunchError, Launcher, Process, SandboxLauncher, Start};
+pub use outrigger_sandbox::Usage;
 pub use supervisor::{Supervisor, Token};

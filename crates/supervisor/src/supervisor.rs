@@ -5,6 +5,7 @@ use std::os::fd::BorrowedFd;
 
 use outrigger_api::FailureReason;
 use outrigger_api::control::{EngineAction, EngineStatus};
+use outrigger_sandbox::Usage;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::engine::{CommandError, Engine, Source};
@@ -140,6 +141,12 @@ impl Supervisor {
     /// When `engine` is next started, ns of `CLOCK_MONOTONIC`; `None` unless it waits for that.
     pub fn start_due(&self, engine: EngineIndex) -> Option<u64> {
         self.engines.get(engine).and_then(Engine::next_start)
+    }
+
+    /// What every engine uses, in the order of [`Supervisor::status`]. Reads a few small files of the
+    /// kernel's for each.
+    pub fn usage(&self) -> Vec<Usage> {
+        self.engines.iter().map(Engine::usage).collect()
     }
 
     /// Ends all engines, and none is started again. Waits: a moment for those that end when told,

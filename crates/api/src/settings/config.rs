@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::catalogue::Event;
+use crate::control::METRICS;
 use crate::settings::error::{Place, Problem, SettingsError, SettingsErrors, quoted, shown};
 use crate::settings::file;
 use crate::settings::keys;
@@ -17,6 +18,8 @@ pub struct HostConfig {
     pub mode: Mode,
     /// Where the operator's tool is listened to.
     pub control_socket: PathBuf,
+    /// Where the metrics are served; `None` if they are not.
+    pub metrics_socket: Option<PathBuf>,
     /// Where the host keeps what it must remember.
     pub state_dir: PathBuf,
     /// Trees that are protected, with every file system below them.
@@ -192,10 +195,12 @@ fn read_config(top: &Section<'_>) -> HostConfig {
     let cache = top.section(&keys::CACHE, &keys::CONFIG_CACHE, keys::CONFIG);
     let protect = top.section(&keys::PROTECT, &keys::CONFIG_PROTECT, keys::CONFIG);
     let guard = top.section(&keys::GUARD, &keys::CONFIG_GUARD, keys::CONFIG);
+    // Both paths have defaults, so nothing stands for one that was refused.
+    let control_socket = host.path(&keys::CONTROL_SOCKET).unwrap_or_default();
     HostConfig {
         mode: top.choice(&keys::MODE),
-        // Both have defaults, so nothing stands for a path that was refused.
-        control_socket: host.path(&keys::CONTROL_SOCKET).unwrap_or_default(),
+        metrics_socket: read_metrics(&host, &control_socket),
+        control_socket,
         state_dir: host.path(&keys::STATE_DIR).unwrap_or_default(),
         in_flight_max: host.number(&keys::IN_FLIGHT_MAX),
         cache: CacheConfig {
@@ -207,6 +212,17 @@ fn read_config(top: &Section<'_>) -> HostConfig {
         engines: read_engines(top),
         guard: GuardConfig { extra: guard.paths(&keys::EXTRA), lifted: guard.paths(&keys::LIFTED) },
     }
+}
+
+/// Where the metrics are served: beside the control socket unless another path is written.
+fn read_metrics(host: &Section<'_>, control_socket: &Path) -> Option<PathBuf> {
+    let written = host.path(&keys::METRICS_SOCKET);
+    if written.as_deref() == Some(control_socket) {
+        let what = "is `control_socket` as well: each needs a path of its own".to_owned();
+        host.conflict(&keys::METRICS_SOCKET, what);
+    }
+    let socket = written.unwrap_or_else(|| control_socket.with_file_name(METRICS));
+    host.flag(&keys::METRICS).then_some(socket)
 }
 
 fn read_policies(top: &Section<'_>) -> [EventPolicy; Event::ALL.len()] {

@@ -150,6 +150,14 @@ pub(super) const CONTROL_SOCKET: FilePath = FilePath {
     max: SOCKET_PATH_MAX,
     default: Given::Default(crate::control::SOCKET),
 };
+pub(super) const METRICS: Flag = Flag { name: "metrics", default: true };
+/// Where it is not written, it lies beside the control socket.
+pub(super) const METRICS_SOCKET: FilePath = FilePath {
+    name: "metrics_socket",
+    relative: false,
+    max: SOCKET_PATH_MAX,
+    default: Given::Nothing,
+};
 pub(super) const STATE_DIR: FilePath = FilePath {
     name: "state_dir",
     relative: false,
@@ -205,8 +213,10 @@ pub(super) const LIFTED: List = paths("lifted", PATHS_MAX, "[\"/usr/bin/dpkg\"]"
 
 pub(super) static CONFIG_TOP: Table =
     Table { path: "", keys: &[&MODE, &HOST, &CACHE, &PROTECT, &POLICY, &ENGINE, &GUARD] };
-pub(super) static CONFIG_HOST: Table =
-    Table { path: "host", keys: &[&CONTROL_SOCKET, &STATE_DIR, &IN_FLIGHT_MAX] };
+pub(super) static CONFIG_HOST: Table = Table {
+    path: "host",
+    keys: &[&CONTROL_SOCKET, &METRICS, &METRICS_SOCKET, &STATE_DIR, &IN_FLIGHT_MAX],
+};
 pub(super) static CONFIG_CACHE: Table = Table { path: "cache", keys: &[&ENABLED, &MAX_FILES] };
 pub(super) static CONFIG_PROTECT: Table = Table { path: "protect", keys: &[&TREES] };
 pub(super) static CONFIG_POLICY: Table = Table {

@@ -53,6 +53,7 @@ fn every_key_of_a_configuration_is_taken() {
     let expected = HostConfig {
         mode: Mode::Monitor,
         control_socket: PathBuf::from("/run/o/c.sock"),
+        metrics_socket: None,
         state_dir: PathBuf::from("/srv/state"),
         protect: vec![PathBuf::from("/home"), PathBuf::from("/srv/data")],
         in_flight_max: 512,
@@ -74,6 +75,7 @@ fn an_empty_configuration_has_every_default() {
     assert_eq!(config, HostConfig::default());
     assert_eq!(config.mode, Mode::Enforce);
     assert_eq!(config.control_socket, Path::new("/run/outrigger/control.sock"));
+    assert_eq!(config.metrics_socket.as_deref(), Some(Path::new("/run/outrigger/metrics.sock")));
     assert_eq!(config.state_dir, Path::new("/var/lib/outrigger"));
     assert_eq!(config.in_flight_max, 2048);
     assert_eq!(config.cache, CacheConfig { enabled: true, max_files: 100_000 });
@@ -313,6 +315,25 @@ fn paths_that_mean_nothing_certain_are_refused() {
         "\"/run/o/c.sock\"",
         &format!("\"{long}\""),
         &format!("host.control_socket: \"{}…\" has 108 bytes, over the limit of 107", &long[..64]),
+    );
+}
+
+#[test]
+fn metrics_lie_beside_the_control_socket_and_can_be_switched_off() {
+    let socket = |text: &str| {
+        HostConfig::parse(text, Path::new("c.toml")).expect("nothing is wrong").metrics_socket
+    };
+
+    let beside = socket("[host]\ncontrol_socket = \"/run/o/c.sock\"\n");
+    assert_eq!(beside.as_deref(), Some(Path::new("/run/o/metrics.sock")));
+    let elsewhere = socket("[host]\nmetrics_socket = \"/run/o/m.sock\"\n");
+    assert_eq!(elsewhere.as_deref(), Some(Path::new("/run/o/m.sock")));
+    assert_eq!(socket("[host]\nmetrics = false\n"), None);
+    assert_eq!(socket("[host]\nmetrics = false\nmetrics_socket = \"/m\"\n"), None);
+    refused(
+        "\"/run/o/m.sock\"",
+        "\"/run/o/c.sock\"",
+        "host.metrics_socket: is `control_socket` as well: each needs a path of its own",
     );
 }
 

@@ -50,6 +50,8 @@ mode = "monitor"
 
 [host]
 control_socket = "/run/o/c.sock"
+metrics = false
+metrics_socket = "/run/o/m.sock"
 state_dir = "/srv/state"
 in_flight_max = 512
 

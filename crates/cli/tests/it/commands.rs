@@ -44,6 +44,7 @@ fn every_command_asks_what_the_protocol_says() {
     );
     assert_eq!(done(&["status"]), "{\"request\":\"status\"}\n");
     assert_eq!(done(&["engines"]), "{\"request\":\"engines\"}\n");
+    assert_eq!(done(&["top", "--once"]), "{\"request\":\"ledger\"}\n");
     assert_eq!(done(&["doctor"]), "{\"request\":\"doctor\"}\n");
     assert_eq!(done(&["explain", "17"]), "{\"request\":\"explain\",\"case\":17}\n");
 }

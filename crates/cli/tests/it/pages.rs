@@ -65,6 +65,32 @@ fn engines_in_full() {
     assert_eq!(out, include_str!("pages/engines.txt"));
 }
 
+fn ledger() -> Response {
+    serde_json::from_str(include_str!("pages/ledger.json")).expect("a response")
+}
+
+#[test]
+fn the_ledger_as_one_table() {
+    let out = page(ledger(), &["top", "--once"]);
+
+    assert_eq!(out, include_str!("pages/ledger.txt"));
+}
+
+#[test]
+fn the_ledgers_keys_are_the_ones_that_were_promised() {
+    let out = page(ledger(), &["top", "--once", "--json"]);
+
+    assert_eq!(out, include_str!("pages/ledger.json"));
+}
+
+#[test]
+fn where_there_is_no_terminal_top_says_so_and_prints_one_table() {
+    let ran = FakeHost::answering(&[ledger()]).run(&["top"]);
+
+    assert_eq!((ran.code, ran.out.as_str()), (Some(0), include_str!("pages/ledger.txt")));
+    assert!(ran.err.starts_with("outrigger: this is no terminal"), "{}", ran.err);
+}
+
 #[test]
 fn a_decision_explained() {
     let decision = Response::Decision(Box::new(samples::decision()));

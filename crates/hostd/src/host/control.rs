@@ -29,6 +29,7 @@ use super::engines::{Link, Presence};
 use super::journal::Trouble;
 use super::keepsakes::{self, Keepsakes};
 use super::machine::{self, Machine};
+use super::metrics;
 use super::server::{self, Errand};
 use super::{Host, VolumeFacts, lock, status, verdicts};
 use crate::shared::{SECOND, hear, signal};
@@ -211,7 +212,20 @@ impl Control {
         }
         if matches!(self.handover, Handover::None) {
             host.page().header().host_ready.store(1, Ordering::Release);
-            server::serve(&host.config.control_socket, Arc::clone(&host))?;
+            self.serve()?;
+        }
+        Ok(())
+    }
+
+    /// Listens to the operator, and to who reads the metrics. Nobody depends on the latter, so that they
+    /// cannot be served stops nothing.
+    fn serve(&self) -> Result<()> {
+        server::serve(&self.host.config.control_socket, Arc::clone(&self.host))?;
+        if let Some(path) = &self.host.config.metrics_socket {
+            let host = Arc::clone(&self.host);
+            if let Err(error) = metrics::serve(path, Arc::new(move || host.metrics())) {
+                tracing::error!("{error:#}; the ledger is in `outrigger top` all the same");
+            }
         }
         Ok(())
     }
@@ -446,7 +460,7 @@ impl Control {
         {
             let mut core = lock(&self.host.core);
             let link = Link { events, verdicts, content, sequence: 0, unpublished: false };
-            core.dock(index, link);
+            core.dock(index, link, clock::now());
             core.take_wakes(&mut wakes);
         }
         self.collect_bells();
@@ -681,6 +695,9 @@ impl Control {
         self.supervisor.stop_all(clock::now());
         // Nobody connects to a host that is gone.
         let _ = std::fs::remove_file(&host.config.control_socket);
+        if let Some(metrics) = &host.config.metrics_socket {
+            let _ = std::fs::remove_file(metrics);
+        }
         host.journal.write("host-stopped", json!({}));
         0
     }
@@ -692,6 +709,11 @@ impl Control {
         let response = match request {
             Request::Status => Response::Status(Box::new(self.status())),
             Request::Engines => Response::Engines { engines: self.engines() },
+            Request::Ledger => {
+                let engines = self.engines();
+                let ledger = self.host.ledger(engines, &self.supervisor.usage());
+                Response::Ledger(Box::new(ledger))
+            }
             Request::Doctor => Response::Doctor(self.coverage()),
             Request::Engine { name, action } => {
                 let place = self.host.manifests.iter().position(|manifest| manifest.name == name);
@@ -909,8 +931,7 @@ impl Control {
         header.host_ready.store(1, Ordering::Release);
         self.host.journal.write("upgraded", json!({ "version": env!("CARGO_PKG_VERSION") }));
         tracing::info!("this build has taken over");
-        if let Err(error) = server::serve(&self.host.config.control_socket, Arc::clone(&self.host))
-        {
+        if let Err(error) = self.serve() {
             tracing::error!("{error:#}");
         }
         None

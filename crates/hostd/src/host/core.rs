@@ -28,6 +28,7 @@ use zerocopy::FromZeros as _;
 
 use super::engines::{Engine, Link, Presence};
 use super::history::{Decider, EntryVote};
+use super::ledger::{self, Ending};
 
 /// Cases in engines' hands at a time. Enough to keep eight openers and two processors busy; small, since
 /// it is what a newcomer waits behind.
@@ -85,6 +86,23 @@ struct Waiting {
     dispatched: EngineSet,
     /// Whether it counts towards the window.
     in_window: bool,
+    /// When its engines were asked, ns; means something only in the window.
+    asked_at: u64,
+}
+
+impl Waiting {
+    /// What the books must know of its end.
+    fn ending(&self, engines: &[Engine]) -> Ending {
+        let is_coming = |index: &EngineIndex| {
+            engines.get(index.get()).is_some_and(|engine| matches!(engine.state, Presence::Coming))
+        };
+        Ending {
+            asked_at: self.asked_at,
+            dispatched: self.dispatched,
+            coming: self.asked.difference(self.dispatched).iter().filter(is_coming).collect(),
+            may_block: self.intake.may_block,
+        }
+    }
 }
 
 /// A question that has ended, for the caller to answer, close and record.
@@ -221,9 +239,10 @@ impl Core {
                     asked,
                     dispatched: EngineSet::EMPTY,
                     in_window: false,
+                    asked_at: 0,
                 });
                 if self.table.shares.may_take(user, now) && !self.turns.waits(user) {
-                    self.dispatch(token);
+                    self.dispatch(token, now);
                 } else if let Pushed::Displaced { item: (_, case), .. } =
                     self.turns.push(user, (token, case))
                 {
@@ -232,6 +251,8 @@ impl Core {
             }
             Ok(Opened::Closed(closed)) => {
                 self.table.free.push(token);
+                let ending = Ending::unasked(now);
+                ledger::enter(&closed, &ending, &mut self.engines);
                 ended.push(finish(intake, &closed, None));
             }
             Err(_) => {
@@ -284,11 +305,12 @@ impl Core {
     }
 
     /// Hands one waiting question to its engines.
-    fn dispatch(&mut self, token: u32) {
+    fn dispatch(&mut self, token: u32, now: u64) {
         let Table { waiting, shares, .. } = &mut self.table;
         let Some(waiting) = waiting[token as usize].as_mut() else { return };
         if !waiting.in_window {
             waiting.in_window = true;
+            waiting.asked_at = now;
             shares.take(waiting.intake.line());
         }
         for index in waiting.asked.difference(waiting.dispatched).iter() {
@@ -301,7 +323,7 @@ impl Core {
                     engine.hand(
                         waiting.case,
                         poison_object(&waiting.intake.object),
-                        waiting.intake.read_at,
+                        waiting.intake.event,
                     );
                 }
                 // The engine takes nothing out of its ring: the deadline will show it as slow.
@@ -369,15 +391,10 @@ impl Core {
                 }
             };
             let Self { arbiter, table, engines, notices, .. } = self;
-            let asked_at = engines[place].take_back(vote.case, |case| table.is_open(case));
+            engines[place].take_back(vote.case, |case| table.is_open(case));
             match arbiter.vote(index, vote.case, vote.verdict, vote.detail, now) {
-                Ok(closed) => {
-                    let took = now.saturating_sub(asked_at.unwrap_or(now));
-                    engines[place].figures.count(vote.verdict, took);
-                    if let Some(closed) = closed {
-                        table.conclude(engines, &closed, ended);
-                    }
-                }
+                Ok(Some(closed)) => table.conclude(engines, &closed, ended),
+                Ok(None) => {}
                 Err(rejected) => {
                     if let Some(reason) = rejected.reason() {
                         let detail = format!("{:?}: {rejected}", vote.case);
@@ -396,13 +413,13 @@ impl Core {
             let current =
                 self.table.waiting[token as usize].as_ref().is_some_and(|w| w.case == case);
             if current {
-                self.dispatch(token);
+                self.dispatch(token, now);
             }
         }
     }
 
     /// An engine takes questions from now on, those that wait for it included.
-    pub(crate) fn dock(&mut self, index: EngineIndex, link: Link) {
+    pub(crate) fn dock(&mut self, index: EngineIndex, link: Link, now: u64) {
         let Some(engine) = self.engines.get_mut(index.get()) else { return };
         engine.state = Presence::Docked(link);
         let waiting: Vec<u32> = (0..)
@@ -412,7 +429,7 @@ impl Core {
             })
             .map(|(token, _)| token)
             .collect();
-        waiting.into_iter().for_each(|token| self.dispatch(token));
+        waiting.into_iter().for_each(|token| self.dispatch(token, now));
         self.publish();
     }
 
@@ -472,9 +489,12 @@ impl Table {
         if done.in_window {
             self.shares.give_back(done.intake.line());
         }
+        if done.in_window {
+            ledger::enter(closed, &done.ending(engines), engines);
+        }
         let mut absent = None;
         for index in closed.slow().iter() {
-            let engine = &mut engines[index.get()];
+            let engine = &engines[index.get()];
             if !done.dispatched.contains(index) {
                 // It was waited for and did not come; or its ring is full, which is its own doing.
                 if matches!(engine.state, Presence::Coming) {
@@ -483,7 +503,6 @@ impl Table {
             } else if !done.intake.may_block {
                 // A file system that keeps its readers waiting would not be the engine's fault.
                 self.missed[index.get()] = self.missed[index.get()].saturating_add(1);
-                engine.figures.misses += 1;
             }
         }
         ended.push(finish(done.intake, closed, absent));

@@ -5,13 +5,13 @@ use std::os::fd::OwnedFd;
 
 use outrigger_api::settings::{ContentGrant, EngineConfig, Fields, Manifest};
 use outrigger_api::verdict::VerdictBasis;
-use outrigger_api::{CaseId, EventSet, FailureReason, Mode, Verdict};
+use outrigger_api::{CaseId, Event, EventSet, FailureReason, Mode};
 use outrigger_decision::poison::Object as PoisonObject;
 use outrigger_decision::policy::{EngineFacts, Standing};
 use outrigger_dock::{EventWriter, VerdictReader};
 
-/// Latencies kept for the percentiles.
-const LATENCIES: usize = 512;
+use super::ledger::Books;
+
 /// Records in an engine's hands that are remembered; as many as its ring can hold at the least size.
 const HANDED_MAX: usize = 8192;
 
@@ -26,7 +26,7 @@ pub(crate) struct Engine {
     /// What content it is granted; `None` where its manifest asks for none.
     pub(crate) grant: ContentGrant,
     pub(crate) state: Presence,
-    pub(crate) figures: Figures,
+    pub(crate) books: Books,
     handed: VecDeque<Handed>,
 }
 
@@ -58,33 +58,22 @@ pub(crate) struct Link {
 struct Handed {
     case: CaseId,
     object: PoisonObject,
-    /// When the question was read, ns.
-    asked_at: u64,
-}
-
-/// Counts of one engine.
-#[derive(Debug, Default)]
-pub(crate) struct Figures {
-    pub(crate) asked: u64,
-    pub(crate) allows: u64,
-    pub(crate) denies: u64,
-    pub(crate) abstains: u64,
-    pub(crate) misses: u64,
-    latencies: VecDeque<u64>,
 }
 
 impl Engine {
     /// The engine of this manifest as the administrator configured it; not docked.
     pub(crate) fn new(manifest: &Manifest, config: &EngineConfig) -> Self {
+        let events: EventSet =
+            manifest.events.iter().map(|subscription| subscription.event).collect();
         Self {
-            events: manifest.events.iter().map(|subscription| subscription.event).collect(),
+            events,
             required: config.required,
             mode: config.mode,
             basis: manifest.verdict,
             fields: manifest.fields,
             grant: if manifest.content { config.content.clone() } else { ContentGrant::None },
             state: Presence::Coming,
-            figures: Figures::default(),
+            books: Books::new(events),
             handed: VecDeque::new(),
         }
     }
@@ -116,34 +105,28 @@ impl Engine {
         }
     }
 
-    /// Remembers that it was handed a record.
-    pub(crate) fn hand(&mut self, case: CaseId, object: PoisonObject, asked_at: u64) {
+    /// Remembers that it was handed a record about `event`.
+    pub(crate) fn hand(&mut self, case: CaseId, object: PoisonObject, event: Event) {
         if self.handed.len() == HANDED_MAX {
             self.handed.pop_front();
         }
-        self.handed.push_back(Handed { case, object, asked_at });
-        self.figures.asked += 1;
+        self.handed.push_back(Handed { case, object });
+        self.books.asked(event);
     }
 
     /// Forgets a record that it answered, and older ones whose cases have ended: it passed them over.
-    /// Returns when the question was read; `None` if it had no such record.
-    pub(crate) fn take_back(
-        &mut self,
-        case: CaseId,
-        is_open: impl Fn(CaseId) -> bool,
-    ) -> Option<u64> {
+    pub(crate) fn take_back(&mut self, case: CaseId, is_open: impl Fn(CaseId) -> bool) {
         if self.handed.front().is_some_and(|handed| handed.case == case) {
-            return self.handed.pop_front().map(|handed| handed.asked_at);
+            self.handed.pop_front();
+            return;
         }
-        let place = self.handed.iter().position(|handed| handed.case == case)?;
-        let asked_at = self.handed[place].asked_at;
+        let Some(place) = self.handed.iter().position(|handed| handed.case == case) else { return };
         let mut index = 0;
         self.handed.retain(|handed| {
             let keep = index > place || (index < place && is_open(handed.case));
             index += 1;
             keep
         });
-        Some(asked_at)
     }
 
     /// The record it was most likely working on: the oldest that it has not answered, since engines
@@ -155,26 +138,9 @@ impl Engine {
     }
 }
 
-impl Figures {
-    /// Counts a vote that took `nanos`.
-    pub(crate) fn count(&mut self, verdict: Verdict, nanos: u64) {
-        match verdict {
-            Verdict::Allow => self.allows += 1,
-            Verdict::Deny => self.denies += 1,
-            Verdict::Abstain => self.abstains += 1,
-        }
-        if self.latencies.len() == LATENCIES {
-            self.latencies.pop_front();
-        }
-        self.latencies.push_back(nanos);
-    }
-
-    /// p50 and p99 of the recent votes, ns.
-    pub(crate) fn percentiles(&self) -> Option<(u64, u64)> {
-        let mut sorted: Vec<u64> = self.latencies.iter().copied().collect();
-        sorted.sort_unstable();
-        let at = |percent: usize| sorted.get((sorted.len() * percent / 100).min(sorted.len() - 1));
-        if sorted.is_empty() { None } else { Some((*at(50)?, *at(99)?)) }
+impl AsMut<Books> for Engine {
+    fn as_mut(&mut self) -> &mut Books {
+        &mut self.books
     }
 }
 
@@ -193,7 +159,7 @@ mod tests {
             fields: Fields::default(),
             grant: ContentGrant::None,
             state: Presence::Coming,
-            figures: Figures::default(),
+            books: Books::new(EventSet::EMPTY),
             handed: VecDeque::new(),
         }
     }
@@ -209,7 +175,8 @@ mod tests {
     #[test]
     fn the_oldest_unanswered_record_is_the_one_in_hand() {
         let mut engine = engine();
-        (1..=3).for_each(|number| engine.hand(case(number.into()), object(number), 0));
+        (1..=3)
+            .for_each(|number| engine.hand(case(number.into()), object(number), Event::FileOpen));
 
         engine.take_back(case(1), |_| true);
 
@@ -219,18 +186,11 @@ mod tests {
     #[test]
     fn a_record_passed_over_after_its_deadline_is_not_in_hand() {
         let mut engine = engine();
-        (1..=3).for_each(|number| engine.hand(case(number.into()), object(number), 0));
+        (1..=3)
+            .for_each(|number| engine.hand(case(number.into()), object(number), Event::FileOpen));
 
         engine.take_back(case(2), |_| false);
 
         assert_eq!(engine.drop_hands(), Some(object(3)));
-    }
-
-    #[test]
-    fn percentiles_come_from_recent_votes() {
-        let mut figures = Figures::default();
-        (1..=100).for_each(|nanos| figures.count(Verdict::Allow, nanos));
-
-        assert_eq!(figures.percentiles(), Some((51, 100)));
     }
 }

@@ -1,15 +1,28 @@
 //! What the operator is told of the whole. Healthy only if everything that should protect does.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
-use outrigger_api::control::{Counters, Descriptors, EngineState, EngineStatus, Pids, Status};
+use outrigger_api::control::{
+    Counters, Descriptors, EngineState, EngineStatus, Pids, Request, Response, Status,
+};
 use outrigger_api::coverage::{Coverage, Level};
+use outrigger_api::ledger::{EngineLedger, Ledger};
 use outrigger_api::{Event, FailureReason, Mode};
 use outrigger_sensor::clock;
 use outrigger_sensor::page::Tally;
+use outrigger_supervisor::Usage;
 
 use super::journal::Trouble;
+use super::ledger::{self, Account};
+use super::metrics;
+use super::server::{Desk as _, Errand};
 use super::{FIXED_DESCRIPTORS, Host, lock};
+
+/// How long the control thread may take to tell the figures.
+const METRICS_LIMIT: Duration = Duration::from_secs(2);
 
 /// A problem of writing, with its reason's name where there is one.
 pub(crate) fn named(trouble: Trouble, what: &str) -> String {
@@ -156,18 +169,84 @@ impl Host {
         }
     }
 
+    /// What everything costs, from what the control thread knows of engines, in the same order.
+    pub(crate) fn ledger(&self, engines: Vec<EngineStatus>, usage: &[Usage]) -> Ledger {
+        let now = clock::now();
+        let usage = usage.iter().copied().chain(std::iter::repeat(Usage::default()));
+        let mut engines: Vec<EngineLedger> = engines
+            .into_iter()
+            .zip(usage)
+            .enumerate()
+            .map(|(place, (status, usage))| self.engine_ledger(place, status, usage, now))
+            .collect();
+        ledger::most_expensive_first(&mut engines);
+        let up = now.saturating_sub(self.started);
+        Ledger {
+            time_ms: super::journal::now_ms(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_ms: up / 1_000_000,
+            recent_ms: ledger::recent_span(now, self.started) / 1_000_000,
+            engines,
+            counters: self.counters(),
+            descriptors: self.descriptors(),
+        }
+    }
+
+    /// The page of the metrics socket; `None` if the control thread does not tell in time.
+    pub(crate) fn metrics(&self) -> Option<String> {
+        let (reply, answer) = channel();
+        self.hand_in(Errand { request: Request::Ledger, reply });
+        match answer.recv_timeout(METRICS_LIMIT) {
+            Ok(Response::Ledger(ledger)) => Some(metrics::page(&ledger)),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    fn engine_ledger(
+        &self,
+        place: usize,
+        status: EngineStatus,
+        usage: Usage,
+        now: u64,
+    ) -> EngineLedger {
+        let mut whole = Account::default();
+        let mut events = BTreeMap::new();
+        for &event in Event::ALL {
+            // The lock is taken for one page at a time: questions do not wait for a whole ledger.
+            let account =
+                lock(&self.core).engines.get(place).and_then(|engine| engine.books.account(event));
+            if let Some(account) = account {
+                whole.add(&account, now);
+                events.insert(event.name().to_owned(), account.cost(now));
+            }
+        }
+        EngineLedger {
+            name: status.name,
+            state: status.state,
+            required: status.required,
+            cpu_ns: usage.cpu_ns,
+            memory_bytes: usage.memory_bytes,
+            restarts: status.starts.saturating_sub(1),
+            refused_calls: status.refused_calls,
+            faults: status.faults,
+            whole: whole.cost(now),
+            events,
+        }
+    }
+
     /// Adds what the decision path counted to what the supervisor knows.
     pub(crate) fn add_figures(&self, engines: &mut [EngineStatus]) {
+        let now = clock::now();
         let core = lock(&self.core);
         for (place, status) in engines.iter_mut().enumerate() {
             let Some(engine) = core.engines.get(place) else { continue };
-            let figures = &engine.figures;
-            status.asked = figures.asked;
-            status.allows = figures.allows;
-            status.denies = figures.denies;
-            status.abstains = figures.abstains;
-            status.misses = figures.misses;
-            status.latency_ns = figures.percentiles();
+            let sums = engine.books.sums(now);
+            status.asked = sums.asked;
+            status.allows = sums.allows;
+            status.denies = sums.denies;
+            status.abstains = sums.abstains;
+            status.misses = sums.misses;
+            status.latency_ns = sums.answered;
             if let Some(index) = outrigger_decision::EngineIndex::new(place) {
                 status.poisoned_objects = core.poison.count(index) as u64;
             }

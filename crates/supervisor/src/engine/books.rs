@@ -2,6 +2,7 @@
 
 use outrigger_api::FailureReason;
 use outrigger_api::control::EngineStatus;
+use outrigger_sandbox::Usage;
 
 use super::Engine;
 use crate::launcher::Process;
@@ -17,6 +18,8 @@ pub(super) struct Books {
     pub(super) refused_calls: u64,
     /// Of ended processes.
     lost_calls: u64,
+    /// Processor time of ended processes, ns; `None` while none of them was told.
+    ended_cpu: Option<u64>,
     pub(super) content: Option<String>,
     pub(super) sandbox_missing: Vec<String>,
     faults: [u64; FailureReason::ALL.len()],
@@ -32,6 +35,7 @@ impl Default for Books {
             misses: 0,
             refused_calls: 0,
             lost_calls: 0,
+            ended_cpu: None,
             content: None,
             sandbox_missing: Vec::new(),
             faults: [0; FailureReason::ALL.len()],
@@ -74,12 +78,27 @@ impl Books {
     /// Takes over what is counted in `process`, which ends.
     pub(super) fn end_of(&mut self, process: &dyn Process) {
         self.lost_calls += process.lost_calls();
+        self.ended_cpu = sum(self.ended_cpu, process.usage().cpu_ns);
         self.last_line = None;
         self.content = None;
     }
 }
 
+/// Both together, where either is known.
+fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.saturating_add(other)),
+        (one, other) => one.or(other),
+    }
+}
+
 impl Engine {
+    /// The processor time of all its processes, and the memory of the one that runs.
+    pub(crate) fn usage(&self) -> Usage {
+        let running = self.unit.as_ref().map(|unit| unit.process.usage()).unwrap_or_default();
+        Usage { cpu_ns: sum(self.books.ended_cpu, running.cpu_ns), ..running }
+    }
+
     /// What the supervisor knows of it; what goes through the rings is left at nothing.
     pub(crate) fn status(&self, now: u64) -> EngineStatus {
         let manifest = &self.spec.manifest;
