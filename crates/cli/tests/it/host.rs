@@ -40,6 +40,24 @@ impl FakeHost {
         Self { folder, thread }
     }
 
+    /// Answers every connection with `response`, for as long as the test runs.
+    pub(crate) fn always(response: &Response) -> Self {
+        let line = serde_json::to_string(response).expect("plain data") + "\n";
+        let folder = TempDir::new().expect("a folder for the socket");
+        let listener = UnixListener::bind(folder.path().join("sock")).expect("a socket in it");
+        let thread = thread::spawn(move || {
+            for stream in listener.incoming() {
+                let stream = stream.expect("the tool connects");
+                let mut request = String::new();
+                // The tool may be ended in the middle of it.
+                let _ = BufReader::new(&stream).read_line(&mut request);
+                let _ = (&stream).write_all(line.as_bytes());
+            }
+            String::new()
+        });
+        Self { folder, thread }
+    }
+
     pub(crate) fn socket(&self) -> PathBuf {
         self.folder.path().join("sock")
     }

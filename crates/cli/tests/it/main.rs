@@ -4,4 +4,5 @@ mod commands;
 mod host;
 mod pages;
 mod samples;
+mod screen;
 mod trouble;

@@ -62,6 +62,7 @@ fn accept(listener: &UnixListener, source: &Arc<Source>) {
         };
         if connected.fetch_add(1, Ordering::AcqRel) >= CONNECTIONS_MAX {
             connected.fetch_sub(1, Ordering::AcqRel);
+            // Nothing is read, so that this thread waits for nobody: who has sent already may see a reset.
             let _ = Answer::busy().send(&stream, true, Instant::now());
             continue;
         }

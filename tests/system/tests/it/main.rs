@@ -10,6 +10,7 @@ mod cache;
 mod engine;
 mod gap;
 mod host;
+mod ledger;
 mod load;
 mod reason;
 mod scene;
@@ -79,6 +80,9 @@ const TESTS: &[Test] = tests! {
     60 reason::another_kernel_is_told_once;
     60 reason::a_file_system_that_cannot_be_covered_is_a_lost_sensor;
     30 reason::an_engine_that_backs_off_costs_nothing;
+    60 ledger::names_the_slow_engine;
+    60 ledger::adds_up_whatever_engines_do;
+    60 ledger::is_served_as_metrics;
 
     120 load::forty_thousand_files_leave_no_descriptor;
     60 load::one_user_cannot_starve_another;
