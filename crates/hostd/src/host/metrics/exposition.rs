@@ -139,12 +139,13 @@ fn waits(page: &mut Page, engines: &[EngineLedger]) {
         for (engine, event, cost) in costs(engines) {
             page.histogram(&[engine, event], kind(cost));
         }
-        page.family(recent, GAUGE, &format!("{help}, quantiles of the last 10 to 20 s."));
+        page.family(recent, GAUGE, &format!("{help}, percentiles of the last 10 to 20 s."));
         for (engine, event, cost) in costs(engines) {
             let times = kind(cost).recent;
+            // The label `quantile` is kept for summaries, which are of a whole life.
             if times.count > 0 {
-                page.sample(&[engine, event, ("quantile", "0.5")], seconds(times.p50_ns));
-                page.sample(&[engine, event, ("quantile", "0.99")], seconds(times.p99_ns));
+                page.sample(&[engine, event, ("percentile", "50")], seconds(times.p50_ns));
+                page.sample(&[engine, event, ("percentile", "99")], seconds(times.p99_ns));
             }
         }
     }
