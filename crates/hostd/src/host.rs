@@ -21,6 +21,7 @@ mod ledger;
 mod machine;
 mod metrics;
 mod reader;
+mod request;
 mod server;
 mod status;
 mod verdicts;

@@ -4,7 +4,7 @@
 //! from shared state is answered here; what acts on engines or configuration goes to the control
 //! thread and waits for its answer.
 
-use std::io::{BufRead, BufReader, Read as _, Write as _};
+use std::io::{BufReader, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -14,7 +14,9 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use outrigger_api::control::{REQUEST_MAX, Request, Response};
+use outrigger_api::control::{Request, Response};
+
+use crate::host::request::{self, Incoming};
 
 /// Connections served at a time; further ones are told so and closed.
 const CONNECTIONS_MAX: usize = 32;
@@ -100,29 +102,19 @@ fn connection<D: Desk>(stream: UnixStream, desk: &D) -> std::io::Result<()> {
     stream.set_write_timeout(Some(REQUEST_LIMIT))?;
     let mut reader = BufReader::new(stream.try_clone()?);
     loop {
-        let mut line = Vec::new();
-        (&mut reader).take(REQUEST_MAX as u64 + 1).read_until(b'\n', &mut line)?;
-        if line.is_empty() {
-            return Ok(());
-        }
-        if line.len() > REQUEST_MAX {
-            let message = format!("request over the limit of {REQUEST_MAX} bytes");
-            return send(&stream, &Response::Error { message });
-        }
-        match serde_json::from_slice(&line) {
-            Ok(Request::Watch) => {
+        match request::read(&mut reader)? {
+            Incoming::End => return Ok(()),
+            Incoming::TooLong(message) => return send(&stream, &Response::Error { message }),
+            Incoming::Refused(message) => send(&stream, &Response::Error { message })?,
+            Incoming::Request(Request::Watch) => {
                 desk.watch(&mut |response| match response {
                     Some(response) => send(&stream, &response).is_ok(),
                     None => is_connected(&stream),
                 });
                 return Ok(());
             }
-            Ok(Request::Explain { case }) => send(&stream, &desk.explain(case))?,
-            Ok(request) => send(&stream, &act(desk, request))?,
-            Err(error) => {
-                let message = format!("not a request this host knows: {error}");
-                send(&stream, &Response::Error { message })?;
-            }
+            Incoming::Request(Request::Explain { case }) => send(&stream, &desk.explain(case))?,
+            Incoming::Request(request) => send(&stream, &act(desk, request))?,
         }
     }
 }
