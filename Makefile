@@ -13,7 +13,7 @@ ENGINE ?= hashlist
 # How often `make soak` runs the whole platform's tests, at their full lengths.
 ROUNDS ?= 1
 
-.PHONY: help run demo test check bench soak doctor fmt clean
+.PHONY: help run demo test check bench soak fuzz doctor fmt clean
 .SILENT:
 
 help: ## say what can be done
@@ -49,6 +49,7 @@ check: ## format, lints, layers, licences and sources of what is linked
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	cargo xtask layers
 	cargo deny --log-level error check licenses bans sources
+	cargo deny --log-level error --manifest-path fuzz/Cargo.toml check --config deny.toml licenses bans sources
 	echo "deny: licences, bans and sources are clean"
 	if timeout 120 cargo deny --log-level off fetch db; then \
 	    cargo deny --log-level error check --disable-fetch advisories; \
@@ -69,6 +70,10 @@ soak: ## run the whole platform's tests at full length, ROUNDS times (default 1)
 	    echo "round $$round of $(ROUNDS)"; \
 	    OUTRIGGER_TEST_FULL=1 cargo test --quiet --profile checked --package outrigger-system-tests || exit 1; \
 	done
+
+fuzz: ## feed hostile bytes to every parser of them, FUZZ_SECONDS each (default 60); fails on a finding
+	tools/setup.sh fuzz
+	cargo xtask fuzz
 
 doctor: ## say what this machine's kernel gives and lacks
 	tools/setup.sh build

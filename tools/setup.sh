@@ -4,6 +4,7 @@
 #   tools/setup.sh build    compiler, linker, the pinned Rust toolchain
 #   tools/setup.sh test     the same, and what the tests start
 #   tools/setup.sh check    the same as build, and cargo-deny
+#   tools/setup.sh fuzz     the same as build, and the C++ compiler that builds libFuzzer
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -69,8 +70,8 @@ deny() {
 
 for what in "${@:-build}"; do
     case $what in
-    build | check | test) ;;
-    *) fail "'$what' is none of: build test check" ;;
+    build | check | fuzz | test) ;;
+    *) fail "'$what' is none of: build test check fuzz" ;;
     esac
 done
 
@@ -81,6 +82,7 @@ for what in "${@:-build}"; do
         need mkfs.ext4 e2fsprogs
         need unshare util-linux
     fi
+    if [ "$what" = fuzz ]; then need c++ g++; fi
 done
 packages
 rust

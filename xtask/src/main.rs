@@ -1,8 +1,9 @@
-//! The repository's own tasks: `cargo xtask layers` and `cargo xtask docs [--check]`.
+//! The repository's own tasks: `cargo xtask layers`, `cargo xtask docs [--check]` and `cargo xtask fuzz`.
 
 #![forbid(unsafe_code)]
 
 mod docs;
+mod fuzz;
 mod layers;
 mod readme;
 
@@ -30,6 +31,17 @@ enum Task {
         #[arg(long)]
         check: bool,
     },
+    /// Run the fuzz targets, all or those named
+    Fuzz {
+        /// How long each runs
+        #[arg(long, value_name = "N", env = "FUZZ_SECONDS", default_value_t = 60)]
+        seconds: u32,
+        /// Run the one target named on this input alone
+        #[arg(long, value_name = "INPUT")]
+        replay: Option<PathBuf>,
+        /// The targets
+        targets: Vec<String>,
+    },
 }
 
 fn main() -> Result<()> {
@@ -40,6 +52,10 @@ fn main() -> Result<()> {
             let root = root()?;
             format!("{}\n{}", docs::check(&root)?, readme::check(&root)?)
         }
+        Task::Fuzz { replay: Some(input), targets, .. } => {
+            fuzz::replay(&root()?, &targets, &input)?
+        }
+        Task::Fuzz { replay: None, seconds, targets } => fuzz::run(&root()?, seconds, &targets)?,
     };
     writeln!(io::stdout(), "{summary}").context("the output is closed")
 }

@@ -92,6 +92,12 @@ impl Batch {
     pub fn new() -> Self {
         Self { bytes: vec![0; Self::EVENTS * Self::EVENT_LEN].into_boxed_slice(), filled: 0 }
     }
+
+    /// A batch as if `bytes` had been read.
+    #[cfg(any(test, fuzzing))]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self { bytes: bytes.into(), filled: bytes.len() }
+    }
 }
 
 impl Default for Batch {
@@ -370,17 +376,12 @@ mod tests {
         bytes
     }
 
-    fn batch(bytes: Vec<u8>) -> Batch {
-        let filled = bytes.len();
-        Batch { bytes: bytes.into_boxed_slice(), filled }
-    }
-
     #[test]
     fn questions_come_out_in_the_kernels_order() {
         let mut bytes = event(FAN_OPEN_EXEC_PERM, 9, Some(10));
         bytes.extend(event(FAN_OPEN_PERM, 11, Some(-2)));
 
-        let questions: Vec<_> = batch(bytes).questions().collect();
+        let questions: Vec<_> = Batch::of(&bytes).questions().collect();
 
         assert_eq!(
             questions,
@@ -396,7 +397,7 @@ mod tests {
         let mut bytes = event(FAN_OPEN_PERM, 9, Some(10));
         bytes.truncate(20);
 
-        assert_eq!(batch(bytes).questions().count(), 0);
+        assert_eq!(Batch::of(&bytes).questions().count(), 0);
     }
 
     #[test]
