@@ -5,6 +5,7 @@
 mod docs;
 mod fuzz;
 mod layers;
+mod proofs;
 mod readme;
 
 use std::io::{self, Write};
@@ -27,7 +28,8 @@ enum Task {
     Layers,
     /// Write the reference pages that follow from the code
     Docs {
-        /// Write nothing; fail if a page, or an example in README.md, is not what the code says
+        /// Write nothing; fail if a page, an example in README.md or a test that a page names is not
+        /// what there is
         #[arg(long)]
         check: bool,
     },
@@ -50,7 +52,8 @@ fn main() -> Result<()> {
         Task::Docs { check: false } => docs::write(&root()?)?,
         Task::Docs { check: true } => {
             let root = root()?;
-            format!("{}\n{}", docs::check(&root)?, readme::check(&root)?)
+            let (pages, examples) = (docs::check(&root)?, readme::check(&root)?);
+            format!("{pages}\n{examples}\n{}", proofs::check(&root)?)
         }
         Task::Fuzz { replay: Some(input), targets, .. } => {
             fuzz::replay(&root()?, &targets, &input)?
