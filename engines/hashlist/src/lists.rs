@@ -110,7 +110,8 @@ impl Lists {
             return None;
         }
         let name = &self.names[self.denied[place].name as usize..];
-        name.lines().next()
+        // Not `lines()`: a name that was cut may end with a carriage return, which that takes away.
+        name.split('\n').next()
     }
 
     /// Whether nothing is denied.
@@ -226,6 +227,15 @@ mod tests {
         assert_eq!(lists.denied(&hash(9)), Some(""));
         assert_eq!(lists.denied(&hash(8)), None);
         assert_eq!(lists.counts(), (2, 0));
+    }
+
+    #[test]
+    fn a_name_that_is_cut_behind_a_carriage_return_keeps_it() {
+        let kept = format!("{}\r", "n".repeat(NAME_MAX - 1));
+
+        let lists = read(&[("a.deny", format!("{} {kept}and more\n", hex(7)))]).expect("lists");
+
+        assert_eq!(lists.denied(&hash(7)), Some(kept.as_str()));
     }
 
     #[test]
