@@ -70,6 +70,7 @@ fn write(config: &HostConfig) -> String {
 }
 
 fn write_engine(out: &mut Writer, engine: &EngineConfig) {
+    assert!(engine.manifest.is_absolute() && engine.backoff_ms <= engine.backoff_max_ms);
     out.table("[[engine]]");
     out.path("manifest", &engine.manifest);
     out.bare("required", engine.required);

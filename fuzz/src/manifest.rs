@@ -16,6 +16,10 @@ pub fn check(bytes: &[u8]) {
     let read = memory::within(text.len(), FIXED, EACH, || Manifest::parse(text, Path::new(NAME)));
     match read {
         Ok(manifest) => {
+            let (first, last) = (*manifest.contract.start(), *manifest.contract.end());
+            assert!(1 <= first && first <= last, "contract {first}-{last}");
+            assert!(manifest.limits.heartbeat_ms < manifest.limits.hang_ms);
+            assert!(manifest.read.iter().all(|path| path.is_absolute()));
             let written = write(&manifest);
             let again = Manifest::parse(&written, Path::new(NAME));
             assert_eq!(again.as_ref(), Ok(&manifest), "written as:\n{written}");
