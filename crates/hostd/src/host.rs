@@ -1,13 +1,15 @@
 //! The host: reads questions, asks engines, answers; starts, feeds and measures engines.
 //!
-//! Threads: `questions` reads and opens cases ([`reader`]); `verdicts` takes votes and
-//! `deadlines` ends what is due (both in [`verdicts`]); the main thread looks after engines, mounts, configuration and the operator
-//! ([`control`]); `journal` and the control connections wait for the disk and for people. What questions
-//! and verdicts share is one lock ([`core`]).
+//! Threads: `questions` reads and opens cases ([`reader`]); `verdicts` takes votes and `deadlines` ends
+//! what is due (both in [`verdicts`]), and each answers what it ended ([`answers`]); the main thread looks
+//! after engines, mounts, configuration and the operator ([`control`]); `journal`, the control connections
+//! and the metrics wait for the disk and for people. What questions and verdicts share is one lock
+//! ([`core`]).
 //!
 //! Restartable at any time: everything that a question needs is in the kernel or in the shared page. A
 //! host that ends takes its engines with it, and the next one starts them anew.
 
+mod answers;
 mod cache;
 mod control;
 mod core;
@@ -27,9 +29,7 @@ mod status;
 mod verdicts;
 
 use std::collections::{BTreeMap, HashMap};
-use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::os::fd::AsFd as _;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -38,24 +38,23 @@ use anyhow::{Context as _, Result};
 use outrigger_api::control::Response;
 use outrigger_api::settings::{ContentGrant, HostConfig, Manifest};
 use outrigger_api::verdict::{Fallback, VerdictBasis};
-use outrigger_api::{Answer, Event, EventSet, FailureReason, Mode, ProcessKey};
+use outrigger_api::{Event, EventSet, FailureReason, Mode};
 use outrigger_decision::EngineIndex;
 use outrigger_decision::exec_once::ExecOnce;
-use outrigger_decision::guard::apply as apply_guard;
 use outrigger_decision::policy::{Policies, Policy};
 use outrigger_dock::{Doorbell, Waker};
 use outrigger_sensor::group::Mask;
 use outrigger_sensor::identity::Subjects;
-use outrigger_sensor::page::{GROUPS_MAX, Page, Tally};
-use outrigger_sensor::process::{Interruptible, close_number};
-use outrigger_sensor::{Group, clock, identity};
+use outrigger_sensor::page::{GROUPS_MAX, Page};
+use outrigger_sensor::process::Interruptible;
+use outrigger_sensor::{Group, clock};
 use serde_json::json;
 
 use self::cache::{Cache, free_and_close};
 use self::core::{Core, Finished, Intake};
 use self::engines::Engine;
 use self::grants::KeyMaterial;
-use self::history::{Decider, Entry, History};
+use self::history::History;
 use self::journal::Journal;
 use self::server::{Desk, Errand};
 use crate::shared::Shared;
@@ -294,48 +293,6 @@ impl Host {
         lock(&self.cache).shrink_to(0);
     }
 
-    /// The answer to an open that follows an exec question about the same file by the same process.
-    fn earlier_exec(&self, intake: &Intake, now: u64) -> Option<Answer> {
-        if lock(&self.execs).is_empty() {
-            return None;
-        }
-        let open_set = lock(&self.core).subscribed(intake.event);
-        lock(&self.execs).take(intake.exec_key(), intake.object.key, open_set, now)
-    }
-
-    /// Whether `file` may lease its object: a file that is leased already is not leased twice.
-    fn may_lease(&self, file: i32, object: &identity::Object) -> bool {
-        /// Names kept before those that are stale are dropped.
-        const NAMES_MAX: usize = 1 << 16;
-        let name = BuildHasherDefault::<DefaultHasher>::default().hash_one(object.key);
-        let page = self.page();
-        let is_current = |name: u64, number: i32| {
-            number != file && page.slot(number).is_some_and(|slot| slot.leases(name))
-        };
-        let mut leased = lock(&self.leased);
-        if leased.get(&name).is_some_and(|&number| is_current(name, number)) {
-            return false;
-        }
-        if leased.len() >= NAMES_MAX {
-            leased.retain(|&name, &mut number| is_current(name, number));
-        }
-        leased.insert(name, file);
-        if let Some(slot) = page.slot(file) {
-            slot.name_file(name);
-        }
-        true
-    }
-
-    /// Answers an open by the exec question that it follows. It is that question's second half, so it
-    /// has no case of its own.
-    fn answer_from_exec(&self, intake: &Intake, answer: Answer) {
-        if let Some(group) = self.page().header().group(usize::from(intake.group)) {
-            // It fails if the subject was killed meanwhile: then nobody waits.
-            let _ = group.answer(intake.file, answer);
-        }
-        self.close_or_cache(intake, answer, false, 0);
-    }
-
     /// Opens a case for each intake and wakes the engines.
     fn ask(&self, intakes: &mut Vec<Intake>, now: u64, ended: &mut Vec<Finished>) {
         let mut wakes = Vec::new();
@@ -415,160 +372,6 @@ impl Host {
         Some(bells.into_iter().map(|bell| (bell, 0)).collect())
     }
 
-    /// Answers, closes or caches, and records.
-    fn finish_all(&self, ended: &mut Vec<Finished>) {
-        if ended.is_empty() {
-            return;
-        }
-        self.history.add(ended.drain(..).map(|finished| self.finish(finished)));
-    }
-
-    fn finish(&self, finished: Finished) -> Entry {
-        let Finished { intake, case, mut decided_by, asked, votes, .. } = finished;
-        let header = self.page().header();
-        let mut not_enforced = finished.would_deny;
-        let guarded = finished.answer == Answer::Deny && self.is_guarded(&intake);
-        let (answer, conflict) = apply_guard(finished.answer, guarded);
-        if conflict.is_some() {
-            (decided_by, not_enforced) = (Decider::GuardRail, true);
-            header.add(Tally::Conflicts, 1);
-        } else if finished.would_deny && answer == Answer::Allow {
-            header.add(Tally::WouldDeny, 1);
-        }
-        if intake.event == Event::ProcessExec && answer == Answer::Allow {
-            lock(&self.execs).remember(
-                intake.exec_key(),
-                intake.object.key,
-                answer,
-                asked,
-                finished.at,
-            );
-        }
-        // Who asked is looked up while he still waits, where somebody will want to read it.
-        let plain = answer == Answer::Allow && decided_by.fallback_reason().is_none();
-        let program = if plain { None } else { identity::program(intake.pid) };
-        let process = self.subject(&intake, plain);
-        let group = header.group(usize::from(intake.group));
-        if let Some(group) = group {
-            // It fails if the subject was killed meanwhile: then nobody waits.
-            let _ = group.answer(intake.file, answer);
-        }
-        let answered_at = clock::now();
-        header.add(if answer == Answer::Allow { Tally::Allowed } else { Tally::Denied }, 1);
-        let known_path = self.path_to_keep(&intake, answer, decided_by);
-        let cached = self.close_or_cache(&intake, answer, finished.cacheable, finished.epoch);
-        let entry = Entry {
-            case,
-            event: intake.event,
-            process,
-            pid: intake.pid,
-            uid: intake.credentials.map(|credentials| credentials.uid),
-            program,
-            path: known_path,
-            answer,
-            decided_by,
-            not_enforced,
-            read_at: intake.read_at,
-            answered_at,
-            budget: intake.deadline.saturating_sub(intake.read_at),
-            cached,
-            votes,
-        };
-        self.record(&entry);
-        entry
-    }
-
-    /// Whether the machine needs the object.
-    fn is_guarded(&self, intake: &Intake) -> bool {
-        let path = intake.path.clone().or_else(|| identity::path(intake.file));
-        path.is_some_and(|path| {
-            self.guard.covers(self.shared.origin.as_fd(), &path, intake.object.key)
-        })
-    }
-
-    /// The subject's key, where it is known or worth a look.
-    fn subject(&self, intake: &Intake, plain: bool) -> ProcessKey {
-        match intake.process {
-            Some(process) => process,
-            None if plain => Subjects::passing_key(intake.pid),
-            None => identity::handle(intake.pid).map_or_else(
-                |_| Subjects::passing_key(intake.pid),
-                |handle| self.subjects.key(intake.pid, handle.as_fd()),
-            ),
-        }
-    }
-
-    /// A path is worth a look where somebody will read it: denials, fallbacks, watchers.
-    fn path_to_keep(&self, intake: &Intake, answer: Answer, by: Decider) -> Option<PathBuf> {
-        let plain = answer == Answer::Allow
-            && by.fallback_reason().is_none()
-            && by != Decider::GuardRail
-            && !self.history.is_watched();
-        match &intake.path {
-            Some(path) => Some(path.clone()),
-            None if plain => None,
-            None => identity::path(intake.file),
-        }
-    }
-
-    fn close_or_cache(&self, intake: &Intake, answer: Answer, cacheable: bool, epoch: u64) -> bool {
-        if intake.pidfd >= 0 {
-            close_number(intake.pidfd);
-        }
-        if intake.leased && cacheable && answer == Answer::Allow {
-            let mut cache = lock(&self.cache);
-            let room = cache.max().saturating_sub(1);
-            cache.shrink_to(room);
-            if epoch == self.epoch.load(Ordering::Acquire) && cache.put(intake.file) {
-                if epoch != self.epoch.load(Ordering::Acquire) {
-                    // The flush of the new epoch may have passed before this one went in.
-                    cache.drop_newest();
-                }
-                return true;
-            }
-        }
-        let Some(slot) = self.page().slot(intake.file) else { return false };
-        if intake.leased {
-            outrigger_sensor::lease::release(intake.file);
-        }
-        if intake.group == 0 {
-            free_and_close(slot, intake.file);
-        } else {
-            self.close_later(usize::from(intake.group), intake.file);
-        }
-        false
-    }
-
-    /// Closing a file of a file system that can block is left to a thread that may hang with it.
-    fn close_later(&self, group: usize, file: i32) {
-        let closers = lock(&self.closers);
-        if let Some(Some(closer)) = closers.get(group) {
-            // The closer ends with the process only.
-            let _ = closer.send(file);
-        }
-    }
-
-    /// Writes down what an operator must be able to read afterwards.
-    fn record(&self, entry: &Entry) {
-        let fallback = entry.decided_by.fallback_reason();
-        if let Some(reason) = fallback {
-            let counter = &self.page().header().host_fallbacks[reason.index()];
-            counter.fetch_add(1, Ordering::Relaxed);
-        }
-        let kind = match (entry.decided_by, fallback, entry.answer, entry.not_enforced) {
-            (Decider::GuardRail, ..) => "conflict",
-            (_, Some(_), ..) => "fallback",
-            (_, None, Answer::Deny, _) => "denied",
-            (_, None, Answer::Allow, true) => "would-deny",
-            (_, None, Answer::Allow, false) => return,
-        };
-        let decision = self.history.describe(entry.clone());
-        match serde_json::to_value(&decision) {
-            Ok(value) => self.journal.write(kind, value),
-            Err(error) => tracing::error!(%error, "a decision cannot be written down"),
-        }
-    }
-
     /// A new generation of policy, content or engines: what was cached before is stale.
     fn new_epoch(&self) {
         let epoch = {
@@ -578,17 +381,6 @@ impl Host {
         };
         self.epoch.store(epoch, Ordering::Release);
         self.flush_cache();
-    }
-
-    /// Drops every file that is cached now. Some at a time: the threads that answer need the cache too,
-    /// and a file takes about 3 µs.
-    fn flush_cache(&self) {
-        const AT_A_TIME: usize = 256;
-        let mut left = lock(&self.cache).len();
-        while left > 0 {
-            let dropped = lock(&self.cache).drop_some(left.min(AT_A_TIME));
-            left = if dropped == 0 { 0 } else { left.saturating_sub(dropped) };
-        }
     }
 
     /// Starts the reader of a group, and for file systems that can block a thread that closes.
@@ -609,29 +401,6 @@ impl Host {
         let name = if index == 0 { "questions".to_owned() } else { format!("questions-{index}") };
         std::thread::Builder::new().name(name).spawn(move || reader::run(&host, index, group))?;
         Ok(())
-    }
-
-    /// Closes what a dead predecessor left open on file systems that can block.
-    fn close_orphans(&self) {
-        use outrigger_sensor::page::SlotState;
-        let orphans: Vec<i32> = self
-            .page()
-            .used_slots()
-            .filter(|(_, slot)| slot.view().state == SlotState::Orphan)
-            .map(|(number, _)| number)
-            .collect();
-        if orphans.is_empty() {
-            return;
-        }
-        let page = self.page();
-        // Left alone it may hang for as long as the file system does.
-        let _ = std::thread::Builder::new().name("close-orphans".into()).spawn(move || {
-            for number in orphans {
-                if let Some(slot) = page.slot(number) {
-                    free_and_close(slot, number);
-                }
-            }
-        });
     }
 }
 

@@ -1,0 +1,253 @@
+//! The end of a question: its answer, what becomes of its descriptor, and what is written down of it.
+//!
+//! A file that was answered is closed, or kept under its lease as a known one. Closing can wait for a file
+//! system's server, so what lies on one that can is closed by threads of their own.
+
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+
+use outrigger_api::{Answer, Event, ProcessKey};
+use outrigger_decision::guard::apply as apply_guard;
+use outrigger_sensor::identity::Subjects;
+use outrigger_sensor::page::Tally;
+use outrigger_sensor::process::close_number;
+use outrigger_sensor::{clock, identity};
+
+use super::cache::free_and_close;
+use super::core::{Finished, Intake};
+use super::history::{Decider, Entry};
+use super::{Host, lock};
+
+impl Host {
+    /// The answer to an open that follows an exec question about the same file by the same process.
+    pub(super) fn earlier_exec(&self, intake: &Intake, now: u64) -> Option<Answer> {
+        if lock(&self.execs).is_empty() {
+            return None;
+        }
+        let open_set = lock(&self.core).subscribed(intake.event);
+        lock(&self.execs).take(intake.exec_key(), intake.object.key, open_set, now)
+    }
+
+    /// Whether `file` may lease its object: a file that is leased already is not leased twice.
+    pub(super) fn may_lease(&self, file: i32, object: &identity::Object) -> bool {
+        /// Names kept before those that are stale are dropped.
+        const NAMES_MAX: usize = 1 << 16;
+        let name = BuildHasherDefault::<DefaultHasher>::default().hash_one(object.key);
+        let page = self.page();
+        let is_current = |name: u64, number: i32| {
+            number != file && page.slot(number).is_some_and(|slot| slot.leases(name))
+        };
+        let mut leased = lock(&self.leased);
+        if leased.get(&name).is_some_and(|&number| is_current(name, number)) {
+            return false;
+        }
+        if leased.len() >= NAMES_MAX {
+            leased.retain(|&name, &mut number| is_current(name, number));
+        }
+        leased.insert(name, file);
+        if let Some(slot) = page.slot(file) {
+            slot.name_file(name);
+        }
+        true
+    }
+
+    /// Answers an open by the exec question that it follows. It is that question's second half, so it
+    /// has no case of its own.
+    pub(super) fn answer_from_exec(&self, intake: &Intake, answer: Answer) {
+        if let Some(group) = self.page().header().group(usize::from(intake.group)) {
+            // It fails if the subject was killed meanwhile: then nobody waits.
+            let _ = group.answer(intake.file, answer);
+        }
+        self.close_or_cache(intake, answer, false, 0);
+    }
+
+    /// Answers, closes or caches, and records.
+    pub(super) fn finish_all(&self, ended: &mut Vec<Finished>) {
+        if ended.is_empty() {
+            return;
+        }
+        self.history.add(ended.drain(..).map(|finished| self.finish(finished)));
+    }
+
+    fn finish(&self, finished: Finished) -> Entry {
+        let Finished { intake, case, mut decided_by, asked, votes, .. } = finished;
+        let header = self.page().header();
+        let mut not_enforced = finished.would_deny;
+        let guarded = finished.answer == Answer::Deny && self.is_guarded(&intake);
+        let (answer, conflict) = apply_guard(finished.answer, guarded);
+        if conflict.is_some() {
+            (decided_by, not_enforced) = (Decider::GuardRail, true);
+            header.add(Tally::Conflicts, 1);
+        } else if finished.would_deny && answer == Answer::Allow {
+            header.add(Tally::WouldDeny, 1);
+        }
+        if intake.event == Event::ProcessExec && answer == Answer::Allow {
+            lock(&self.execs).remember(
+                intake.exec_key(),
+                intake.object.key,
+                answer,
+                asked,
+                finished.at,
+            );
+        }
+        // Who asked is looked up while he still waits, where somebody will want to read it.
+        let plain = answer == Answer::Allow && decided_by.fallback_reason().is_none();
+        let program = if plain { None } else { identity::program(intake.pid) };
+        let process = self.subject(&intake, plain);
+        let group = header.group(usize::from(intake.group));
+        if let Some(group) = group {
+            // It fails if the subject was killed meanwhile: then nobody waits.
+            let _ = group.answer(intake.file, answer);
+        }
+        let answered_at = clock::now();
+        header.add(if answer == Answer::Allow { Tally::Allowed } else { Tally::Denied }, 1);
+        let known_path = self.path_to_keep(&intake, answer, decided_by);
+        let cached = self.close_or_cache(&intake, answer, finished.cacheable, finished.epoch);
+        let entry = Entry {
+            case,
+            event: intake.event,
+            process,
+            pid: intake.pid,
+            uid: intake.credentials.map(|credentials| credentials.uid),
+            program,
+            path: known_path,
+            answer,
+            decided_by,
+            not_enforced,
+            read_at: intake.read_at,
+            answered_at,
+            budget: intake.deadline.saturating_sub(intake.read_at),
+            cached,
+            votes,
+        };
+        self.record(&entry);
+        entry
+    }
+
+    /// Whether the machine needs the object.
+    fn is_guarded(&self, intake: &Intake) -> bool {
+        let path = intake.path.clone().or_else(|| identity::path(intake.file));
+        path.is_some_and(|path| {
+            self.guard.covers(self.shared.origin.as_fd(), &path, intake.object.key)
+        })
+    }
+
+    /// The subject's key, where it is known or worth a look.
+    fn subject(&self, intake: &Intake, plain: bool) -> ProcessKey {
+        match intake.process {
+            Some(process) => process,
+            None if plain => Subjects::passing_key(intake.pid),
+            None => identity::handle(intake.pid).map_or_else(
+                |_| Subjects::passing_key(intake.pid),
+                |handle| self.subjects.key(intake.pid, handle.as_fd()),
+            ),
+        }
+    }
+
+    /// A path is worth a look where somebody will read it: denials, fallbacks, watchers.
+    fn path_to_keep(&self, intake: &Intake, answer: Answer, by: Decider) -> Option<PathBuf> {
+        let plain = answer == Answer::Allow
+            && by.fallback_reason().is_none()
+            && by != Decider::GuardRail
+            && !self.history.is_watched();
+        match &intake.path {
+            Some(path) => Some(path.clone()),
+            None if plain => None,
+            None => identity::path(intake.file),
+        }
+    }
+
+    fn close_or_cache(&self, intake: &Intake, answer: Answer, cacheable: bool, epoch: u64) -> bool {
+        if intake.pidfd >= 0 {
+            close_number(intake.pidfd);
+        }
+        if intake.leased && cacheable && answer == Answer::Allow {
+            let mut cache = lock(&self.cache);
+            let room = cache.max().saturating_sub(1);
+            cache.shrink_to(room);
+            if epoch == self.epoch.load(Ordering::Acquire) && cache.put(intake.file) {
+                if epoch != self.epoch.load(Ordering::Acquire) {
+                    // The flush of the new epoch may have passed before this one went in.
+                    cache.drop_newest();
+                }
+                return true;
+            }
+        }
+        let Some(slot) = self.page().slot(intake.file) else { return false };
+        if intake.leased {
+            outrigger_sensor::lease::release(intake.file);
+        }
+        if intake.group == 0 {
+            free_and_close(slot, intake.file);
+        } else {
+            self.close_later(usize::from(intake.group), intake.file);
+        }
+        false
+    }
+
+    /// Closing a file of a file system that can block is left to a thread that may hang with it.
+    fn close_later(&self, group: usize, file: i32) {
+        let closers = lock(&self.closers);
+        if let Some(Some(closer)) = closers.get(group) {
+            // The closer ends with the process only.
+            let _ = closer.send(file);
+        }
+    }
+
+    /// Writes down what an operator must be able to read afterwards.
+    fn record(&self, entry: &Entry) {
+        let fallback = entry.decided_by.fallback_reason();
+        if let Some(reason) = fallback {
+            let counter = &self.page().header().host_fallbacks[reason.index()];
+            counter.fetch_add(1, Ordering::Relaxed);
+        }
+        let kind = match (entry.decided_by, fallback, entry.answer, entry.not_enforced) {
+            (Decider::GuardRail, ..) => "conflict",
+            (_, Some(_), ..) => "fallback",
+            (_, None, Answer::Deny, _) => "denied",
+            (_, None, Answer::Allow, true) => "would-deny",
+            (_, None, Answer::Allow, false) => return,
+        };
+        let decision = self.history.describe(entry.clone());
+        match serde_json::to_value(&decision) {
+            Ok(value) => self.journal.write(kind, value),
+            Err(error) => tracing::error!(%error, "a decision cannot be written down"),
+        }
+    }
+
+    /// Drops every file that is cached now. Some at a time: the threads that answer need the cache too,
+    /// and a file takes about 3 µs.
+    pub(super) fn flush_cache(&self) {
+        const AT_A_TIME: usize = 256;
+        let mut left = lock(&self.cache).len();
+        while left > 0 {
+            let dropped = lock(&self.cache).drop_some(left.min(AT_A_TIME));
+            left = if dropped == 0 { 0 } else { left.saturating_sub(dropped) };
+        }
+    }
+
+    /// Closes what a dead predecessor left open on file systems that can block.
+    pub(super) fn close_orphans(&self) {
+        use outrigger_sensor::page::SlotState;
+        let orphans: Vec<i32> = self
+            .page()
+            .used_slots()
+            .filter(|(_, slot)| slot.view().state == SlotState::Orphan)
+            .map(|(number, _)| number)
+            .collect();
+        if orphans.is_empty() {
+            return;
+        }
+        let page = self.page();
+        // Left alone it may hang for as long as the file system does.
+        let _ = std::thread::Builder::new().name("close-orphans".into()).spawn(move || {
+            for number in orphans {
+                if let Some(slot) = page.slot(number) {
+                    free_and_close(slot, number);
+                }
+            }
+        });
+    }
+}
