@@ -19,15 +19,24 @@ pub const LIFE_NS: u64 = 1_000_000_000;
 /// Most answers that are remembered.
 pub const ENTRIES_MAX: usize = 1024;
 
-type Key = (ProcessKey, FileKey);
+/// A process that runs a file, as both questions tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Run {
+    /// Who runs it.
+    pub process: ProcessKey,
+    /// What is run.
+    pub file: FileKey,
+    /// The file's change time, ns: what was changed in between is asked about again.
+    pub changed: u64,
+}
 
 /// Answers to execs whose open has not come yet.
 #[derive(Debug)]
 pub struct ExecOnce {
-    entries: HashMap<Key, Entry>,
-    /// Keys in the order in which they were remembered, with the number of that; what was taken or
+    entries: HashMap<Run, Entry>,
+    /// Runs in the order in which they were remembered, with the number of that; what was taken or
     /// remembered anew meanwhile is still here.
-    order: VecDeque<(Key, u64)>,
+    order: VecDeque<(Run, u64)>,
     remembered: u64,
 }
 
@@ -55,19 +64,11 @@ impl ExecOnce {
         }
     }
 
-    /// Remembers that `process` was answered at `now` (ns of `CLOCK_MONOTONIC`) when it ran `file`, and
-    /// that the engines in `asked` were asked.
+    /// Remembers that `run` was answered at `now` (ns of `CLOCK_MONOTONIC`), and that the engines in
+    /// `asked` were asked.
     ///
     /// A Deny is not remembered: no open follows it.
-    pub fn remember(
-        &mut self,
-        process: ProcessKey,
-        file: FileKey,
-        answer: Answer,
-        asked: EngineSet,
-        now: u64,
-    ) {
-        let key = (process, file);
+    pub fn remember(&mut self, run: Run, answer: Answer, asked: EngineSet, now: u64) {
         match answer {
             Answer::Deny => return,
             Answer::Allow => self.remembered = self.remembered.wrapping_add(1),
@@ -78,25 +79,24 @@ impl ExecOnce {
         {
             self.entries.remove(&oldest);
         }
-        self.order.push_back((key, self.remembered));
-        self.entries.insert(key, Entry { answer, asked, at: now, number: self.remembered });
+        self.order.push_back((run, self.remembered));
+        self.entries.insert(run, Entry { answer, asked, at: now, number: self.remembered });
     }
 
-    /// The answer to `process` opening `file` at `now`, if it is running it and every engine of
-    /// `open_set`, those that the open would be put to, was asked about that. Forgets it.
-    pub fn take(
-        &mut self,
-        process: ProcessKey,
-        file: FileKey,
-        open_set: EngineSet,
-        now: u64,
-    ) -> Option<Answer> {
+    /// The answer to the open of `run` at `now`, if every engine of `open_set`, those that the open would
+    /// be put to, was asked about the exec. Forgets it.
+    pub fn take(&mut self, run: Run, open_set: EngineSet, now: u64) -> Option<Answer> {
         if self.entries.is_empty() {
             return None;
         }
-        let entry = self.entries.remove(&(process, file))?;
+        let entry = self.entries.remove(&run)?;
         let fresh = now.saturating_sub(entry.at) <= LIFE_NS;
         (fresh && open_set.is_subset(entry.asked)).then_some(entry.answer)
+    }
+
+    /// Forgets `run`: its open will not be asked about, so that the entry would serve another.
+    pub fn forget(&mut self, run: Run) {
+        self.entries.remove(&run);
     }
 
     /// Forgets everything: for a new epoch, in which an answer may be another.
@@ -121,8 +121,7 @@ mod tests {
     use super::*;
     use crate::engines::EngineIndex;
 
-    const PROCESS: ProcessKey = ProcessKey([1; 16]);
-    const FILE: FileKey = FileKey([2; 32]);
+    const RUN: Run = Run { process: ProcessKey([1; 16]), file: FileKey([2; 32]), changed: 3 };
 
     fn set(engines: &[usize]) -> EngineSet {
         engines.iter().filter_map(|&engine| EngineIndex::new(engine)).collect()
@@ -130,46 +129,61 @@ mod tests {
 
     fn remembering(answer: Answer, asked: EngineSet) -> ExecOnce {
         let mut memory = ExecOnce::default();
-        memory.remember(PROCESS, FILE, answer, asked, 100);
+        memory.remember(RUN, answer, asked, 100);
         memory
     }
 
-    fn file(number: u64) -> FileKey {
+    fn run(number: u64) -> Run {
         let mut key = [0; 32];
         key[..8].copy_from_slice(&number.to_le_bytes());
-        FileKey(key)
+        Run { file: FileKey(key), ..RUN }
     }
 
     #[test]
     fn the_open_after_an_exec_is_answered_once() {
         let mut memory = remembering(Answer::Allow, set(&[0, 1]));
 
-        assert_eq!(memory.take(PROCESS, FILE, set(&[1]), 101), Some(Answer::Allow));
-        assert_eq!(memory.take(PROCESS, FILE, set(&[1]), 102), None);
+        assert_eq!(memory.take(RUN, set(&[1]), 101), Some(Answer::Allow));
+        assert_eq!(memory.take(RUN, set(&[1]), 102), None);
     }
 
     #[test]
     fn an_engine_that_was_not_asked_about_the_exec_is_asked_about_the_open() {
         let mut memory = remembering(Answer::Allow, set(&[0]));
 
-        assert_eq!(memory.take(PROCESS, FILE, set(&[0, 1]), 101), None);
+        assert_eq!(memory.take(RUN, set(&[0, 1]), 101), None);
     }
 
     #[test]
-    fn another_process_or_file_gets_nothing() {
+    fn another_process_or_file_or_a_changed_one_gets_nothing() {
         let mut memory = remembering(Answer::Allow, set(&[0]));
 
-        assert_eq!(memory.take(ProcessKey([9; 16]), FILE, set(&[0]), 101), None);
-        assert_eq!(memory.take(PROCESS, FileKey([9; 32]), set(&[0]), 101), None);
+        let others = [
+            Run { process: ProcessKey([9; 16]), ..RUN },
+            Run { file: FileKey([9; 32]), ..RUN },
+            Run { changed: 9, ..RUN },
+        ];
+        for other in others {
+            assert_eq!(memory.take(other, set(&[0]), 101), None);
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_answers_nothing() {
+        let mut memory = remembering(Answer::Allow, set(&[0]));
+
+        memory.forget(RUN);
+
+        assert_eq!(memory.take(RUN, set(&[0]), 101), None);
     }
 
     #[test]
     fn an_answer_lives_a_second() {
         let mut memory = remembering(Answer::Allow, set(&[0]));
-        assert_eq!(memory.take(PROCESS, FILE, set(&[0]), 101 + LIFE_NS), None);
+        assert_eq!(memory.take(RUN, set(&[0]), 101 + LIFE_NS), None);
 
         let mut memory = remembering(Answer::Allow, set(&[0]));
-        assert_eq!(memory.take(PROCESS, FILE, set(&[0]), 100 + LIFE_NS), Some(Answer::Allow));
+        assert_eq!(memory.take(RUN, set(&[0]), 100 + LIFE_NS), Some(Answer::Allow));
     }
 
     #[test]
@@ -181,23 +195,23 @@ mod tests {
     fn the_oldest_gives_way_and_the_memory_does_not_grow() {
         let mut memory = ExecOnce::default();
         for number in 0..=ENTRIES_MAX as u64 {
-            memory.remember(PROCESS, file(number), Answer::Allow, EngineSet::EMPTY, number);
+            memory.remember(run(number), Answer::Allow, EngineSet::EMPTY, number);
         }
 
         assert_eq!(memory.len(), ENTRIES_MAX);
-        assert_eq!(memory.take(PROCESS, file(0), EngineSet::EMPTY, 2000), None);
-        assert_eq!(memory.take(PROCESS, file(1), EngineSet::EMPTY, 2000), Some(Answer::Allow));
+        assert_eq!(memory.take(run(0), EngineSet::EMPTY, 2000), None);
+        assert_eq!(memory.take(run(1), EngineSet::EMPTY, 2000), Some(Answer::Allow));
     }
 
     #[test]
     fn what_is_remembered_anew_does_not_leave_with_its_first_time() {
         let mut memory = ExecOnce::default();
-        memory.remember(PROCESS, file(0), Answer::Allow, EngineSet::EMPTY, 0);
-        memory.remember(PROCESS, file(0), Answer::Allow, EngineSet::EMPTY, 1);
+        memory.remember(run(0), Answer::Allow, EngineSet::EMPTY, 0);
+        memory.remember(run(0), Answer::Allow, EngineSet::EMPTY, 1);
         for number in 1..ENTRIES_MAX as u64 {
-            memory.remember(PROCESS, file(number), Answer::Allow, EngineSet::EMPTY, 2);
+            memory.remember(run(number), Answer::Allow, EngineSet::EMPTY, 2);
         }
 
-        assert_eq!(memory.take(PROCESS, file(0), EngineSet::EMPTY, 2), Some(Answer::Allow));
+        assert_eq!(memory.take(run(0), EngineSet::EMPTY, 2), Some(Answer::Allow));
     }
 }

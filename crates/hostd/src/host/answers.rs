@@ -27,7 +27,7 @@ impl Host {
             return None;
         }
         let open_set = lock(&self.core).subscribed(intake.event);
-        lock(&self.execs).take(intake.exec_key(), intake.object.key, open_set, now)
+        lock(&self.execs).take(intake.run(), open_set, now)
     }
 
     /// Whether `file` may lease its object: a file that is leased already is not leased twice.
@@ -84,13 +84,7 @@ impl Host {
             header.add(Tally::WouldDeny, 1);
         }
         if intake.event == Event::ProcessExec && answer == Answer::Allow {
-            lock(&self.execs).remember(
-                intake.exec_key(),
-                intake.object.key,
-                answer,
-                asked,
-                finished.at,
-            );
+            lock(&self.execs).remember(intake.run(), answer, asked, finished.at);
         }
         // Who asked is looked up while he still waits, where somebody will want to read it.
         let plain = answer == Answer::Allow && decided_by.fallback_reason().is_none();
@@ -105,6 +99,10 @@ impl Host {
         header.add(if answer == Answer::Allow { Tally::Allowed } else { Tally::Denied }, 1);
         let known_path = self.path_to_keep(&intake, answer, decided_by);
         let cached = self.close_or_cache(&intake, answer, finished.cacheable, finished.epoch);
+        if cached && intake.event == Event::ProcessExec {
+            // The open that follows passes unasked, unless it came before this.
+            lock(&self.execs).forget(intake.run());
+        }
         let entry = Entry {
             case,
             event: intake.event,

@@ -16,6 +16,7 @@ use outrigger_api::record::{
 };
 use outrigger_api::{Answer, CaseId, Event, FailureReason, Mode, ProcessKey};
 use outrigger_decision::arbiter::{Opened, VoteState};
+use outrigger_decision::exec_once::Run;
 use outrigger_decision::fair::{FairQueue, Pushed};
 use outrigger_decision::poison::{Object as PoisonObject, Poison};
 use outrigger_decision::policy::{EngineFacts, Policies, participants};
@@ -67,8 +68,9 @@ impl Intake {
     }
 
     /// What an exec question and the open that follows it have in common.
-    pub(crate) fn exec_key(&self) -> ProcessKey {
-        self.process.unwrap_or_else(|| Subjects::passing_key(self.pid))
+    pub(crate) fn run(&self) -> Run {
+        let process = self.process.unwrap_or_else(|| Subjects::passing_key(self.pid));
+        Run { process, file: self.object.key, changed: self.object.changed }
     }
 }
 
