@@ -106,7 +106,8 @@ pub(crate) fn adds_up_whatever_engines_do(lab: &Lab) -> Result<()> {
     ensure!(served && waited > f64::from(BUDGET_MS) * 0.9, "a silent engine cost {waited} ms");
     let judge = find(&silent, "judge")?;
     ensure!(silent.engines[0].name == judge.name, "the silent engine is not first");
-    at_least("a miss", as_ms(judge.whole.added.recent.max_ns), f64::from(BUDGET_MS) * 0.9, "ms")?;
+    // Nine tenths of the budget from the reading; it is charged from the asking, a moment later.
+    at_least("a miss", as_ms(judge.whole.added.recent.max_ns), f64::from(BUDGET_MS) * 0.85, "ms")?;
     let (judge, denier) = (find(&after, "judge")?, find(&after, "denier")?);
     for engine in [judge, denier] {
         adds_up(engine)?;
