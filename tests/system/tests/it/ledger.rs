@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use outrigger_api::control::{EngineState, Request, Response};
 use outrigger_api::ledger::{Cost, EngineLedger, Ledger};
 use outrigger_testkit::clock::{as_ms, wait_for};
-use outrigger_testkit::figures::{at_least, at_most, say};
+use outrigger_testkit::figures::{at_least, at_most, say, waits_at_most};
 use outrigger_testkit::openers::{Openers, Tally, Target};
 use outrigger_testkit::{EngineSetup, Host, Lab, Setup, binaries, host};
 use rustix::process::Signal;
@@ -48,7 +48,7 @@ pub(crate) fn names_the_slow_engine(lab: &Lab) -> Result<()> {
     // An opener waits for the host too; the ledger tells at most a sixteenth more than was.
     let seen = as_ms(tally.waits.quantile(990)) * 1.07;
     at_most("added by the slow engine, p99, and what openers saw", as_ms(p99), seen, "ms")?;
-    at_most("added by the quick one, p99", as_ms(quick.added.recent.p99_ns), SLOW_MS / 2.0, "ms")?;
+    waits_at_most("added by the quick one, p99", as_ms(quick.added.recent.p99_ns), SLOW_MS / 2.0)?;
     let ratio = slow.added.recent.sum_ns / quick.added.recent.sum_ns.max(1);
     at_least("openers waited for the slow one, times that for the quick one", ratio, 10, "×")?;
     for engine in &after.engines {
@@ -139,7 +139,7 @@ pub(crate) fn is_served_as_metrics(lab: &Lab) -> Result<()> {
     let silent: Vec<UnixStream> =
         (0..12).map(|_| UnixStream::connect(&socket)).collect::<Result<_, _>>()?;
     let longest = scene.clean.iter().map(|path| timed_open(path).0).fold(0.0, f64::max);
-    at_most("opens meanwhile, the longest", longest, f64::from(BUDGET_MS), "ms")?;
+    waits_at_most("opens meanwhile, the longest", longest, f64::from(BUDGET_MS))?;
     drop(silent);
     for garbage in [&b"\0\xff\r\n\r\n"[..], b"GET /metrics", &[b'x'; 100_000], b"\n\n"] {
         let answer = exchange(&socket, garbage)?;
