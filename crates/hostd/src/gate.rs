@@ -1,7 +1,7 @@
 //! The gate: sees that every question ends, whatever the host does, and that every writer goes on.
 //!
 //! Single-threaded and small. It holds one deadline per question, the host's promise in the slot table,
-//! plus a grace; and one budget for questions that the host does not even read. When the host is dead
+//! plus a grace; and a budget and the grace for what the host does not even read. When the host is dead
 //! or hung the gate answers with the fallback, ends it and clears up after it. It owns the signals by
 //! which the kernel says that somebody opens a cached file for writing.
 //!
@@ -32,7 +32,8 @@ const TICK: u64 = clock::ms(10);
 /// host counts as hung, ms. Above what a busy machine's scheduler takes to run a thread of raised
 /// priority, and above the usual pauses of a virtual processor.
 const GRACE_MS: i32 = 40;
-const GRACE: u64 = clock::ms(40);
+/// The same in ns.
+const GRACE: u64 = clock::ms(GRACE_MS.unsigned_abs() as u64);
 /// Ticks without a question after which the gate looks less often, and sleeps until one comes or the
 /// time is up.
 const IDLE_TICKS: u32 = 50;

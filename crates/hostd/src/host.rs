@@ -25,6 +25,7 @@ mod metrics;
 mod reader;
 mod request;
 mod server;
+mod socket;
 mod status;
 mod verdicts;
 

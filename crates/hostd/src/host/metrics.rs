@@ -8,16 +8,15 @@
 mod exposition;
 
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 
 pub(crate) use self::exposition::page;
+use super::socket::{self, Service};
 
 /// Connections served at a time; further ones are told so and closed.
 const CONNECTIONS_MAX: usize = 8;
@@ -35,48 +34,18 @@ const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub(crate) type Source = dyn Fn() -> Option<String> + Send + Sync;
 
 /// Listens at `path` and serves pages of `source` in threads of its own.
-///
-/// A socket left behind by an earlier host is replaced, by renaming, so that there is always one.
 pub(crate) fn serve(path: &Path, source: Arc<Source>) -> Result<()> {
-    let folder = path.parent().context("the metrics socket's path has no folder")?;
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let fresh = path.with_extension(format!("m{}", std::process::id()));
-    // A file of that name can only be left from a host with the same pid.
-    let _ = std::fs::remove_file(&fresh);
-    let listener = UnixListener::bind(&fresh)
-        .with_context(|| format!("cannot serve metrics at {}", fresh.display()))?;
-    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))?;
-    std::fs::rename(&fresh, path)
-        .with_context(|| format!("cannot serve metrics at {}", path.display()))?;
-    std::thread::Builder::new().name("metrics".into()).spawn(move || accept(&listener, &source))?;
-    Ok(())
-}
-
-fn accept(listener: &UnixListener, source: &Arc<Source>) {
-    let connected = Arc::new(AtomicUsize::new(0));
-    for stream in listener.incoming() {
-        let Ok(stream) = stream else {
-            // Out of descriptors for a moment; a connection that waits is not lost.
-            std::thread::sleep(Duration::from_millis(10));
-            continue;
-        };
-        if connected.fetch_add(1, Ordering::AcqRel) >= CONNECTIONS_MAX {
-            connected.fetch_sub(1, Ordering::AcqRel);
-            // Nothing is read, so that this thread waits for nobody: who has sent already may see a reset.
-            let _ = Answer::busy().send(&stream, true, Instant::now());
-            continue;
-        }
-        let (source, count) = (Arc::clone(source), Arc::clone(&connected));
-        let thread = std::thread::Builder::new().name("scrape".into()).stack_size(256 << 10);
-        let started = thread.spawn(move || {
-            // A connection that breaks is its own end.
-            let _ = connection(&stream, &*source);
-            count.fetch_sub(1, Ordering::AcqRel);
-        });
-        if started.is_err() {
-            connected.fetch_sub(1, Ordering::AcqRel);
-        }
-    }
+    let service = Service {
+        name: "metrics",
+        thread: "scrape",
+        connections_max: CONNECTIONS_MAX,
+        serve: |stream, source: &Source| connection(&stream, source),
+        // Nothing is read, so that nobody is waited for: who has sent already may see a reset.
+        turn_away: |stream| {
+            let _ = Answer::busy().send(stream, true, Instant::now());
+        },
+    };
+    socket::listen(path, service, source)
 }
 
 fn connection(stream: &UnixStream, source: &Source) -> io::Result<()> {
@@ -269,6 +238,7 @@ fn drain(stream: &UnixStream) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
     use std::path::PathBuf;
 
     use proptest::prelude::*;

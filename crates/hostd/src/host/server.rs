@@ -5,18 +5,17 @@
 //! thread and waits for its answer.
 
 use std::io::{BufReader, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use outrigger_api::control::{Request, Response};
 
-use crate::host::request::{self, Incoming};
+use super::request::{self, Incoming};
+use super::socket::{self, Service};
 
 /// Connections served at a time; further ones are told so and closed.
 const CONNECTIONS_MAX: usize = 32;
@@ -46,50 +45,19 @@ pub(crate) trait Desk: Send + Sync + 'static {
 }
 
 /// Listens at `path` and serves in threads of its own.
-///
-/// A socket left behind by an earlier host is replaced, by renaming, so that there is always one.
 pub(crate) fn serve<D: Desk>(path: &Path, desk: Arc<D>) -> Result<()> {
-    let folder = path.parent().context("the control socket's path has no folder")?;
-    std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let fresh = path.with_extension(format!("{}", std::process::id()));
-    // A file of that name can only be left from a host with the same pid.
-    let _ = std::fs::remove_file(&fresh);
-    let listener = UnixListener::bind(&fresh)
-        .with_context(|| format!("cannot listen at {}", fresh.display()))?;
-    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))?;
-    std::fs::rename(&fresh, path)
-        .with_context(|| format!("cannot listen at {}", path.display()))?;
-    std::thread::Builder::new().name("control".into()).spawn(move || accept(&listener, &desk))?;
-    Ok(())
-}
-
-fn accept<D: Desk>(listener: &UnixListener, desk: &Arc<D>) {
-    let connected = Arc::new(AtomicUsize::new(0));
-    for stream in listener.incoming() {
-        let Ok(stream) = stream else {
-            // Out of descriptors for a moment; a connection that waits is not lost.
-            std::thread::sleep(Duration::from_millis(10));
-            continue;
-        };
-        if connected.fetch_add(1, Ordering::AcqRel) >= CONNECTIONS_MAX {
-            connected.fetch_sub(1, Ordering::AcqRel);
+    let service = Service {
+        name: "control",
+        thread: "connection",
+        connections_max: CONNECTIONS_MAX,
+        serve: connection,
+        turn_away: |stream| {
             let message =
                 format!("{CONNECTIONS_MAX} connections are open, the limit; close one first");
-            let _ = send(&stream, &Response::Error { message });
-            continue;
-        }
-        let (desk, connected) = (Arc::clone(desk), Arc::clone(&connected));
-        let thread = std::thread::Builder::new().name("connection".into()).stack_size(256 << 10);
-        let count = Arc::clone(&connected);
-        let started = thread.spawn(move || {
-            // A connection that breaks is its own end.
-            let _ = connection(stream, &*desk);
-            count.fetch_sub(1, Ordering::AcqRel);
-        });
-        if started.is_err() {
-            connected.fetch_sub(1, Ordering::AcqRel);
-        }
-    }
+            let _ = send(stream, &Response::Error { message });
+        },
+    };
+    socket::listen(path, service, desk)
 }
 
 fn connection<D: Desk>(stream: UnixStream, desk: &D) -> std::io::Result<()> {
