@@ -37,8 +37,8 @@ fn write(config: &HostConfig) -> String {
     out.bare("max_files", config.cache.max_files);
     out.table("[protect]");
     out.paths("trees", &config.protect);
-    for event in Event::ALL {
-        let policy = config.policy(*event);
+    for event in Event::askable() {
+        let policy = config.policy(event);
         out.table(format_args!("[policy.\"{event}\"]"));
         out.bare("budget_ms", policy.budget_ms);
         out.bare("content_budget_ms", policy.content_budget_ms);

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use outrigger_api::catalogue::ObjectKind;
+use outrigger_api::coverage::Level;
 use outrigger_api::{Event, FailureReason};
 use outrigger_decision::failure::{self, Fault, Reaction, Severity};
 
@@ -55,17 +56,25 @@ fn events() -> String {
         "<!-- written by `cargo xtask docs` from crates/api/src/catalogue.rs -->\n\
          # Events\n\n\
          An event is one thing that happened or is about to. Its name is `<object>.<verb>`. A number,\n\
-         once given, is never given again. What this machine lets Outrigger do for each event is what\n\
-         `outrigger doctor` says.\n\n\
-         | Event | Number | Acts on | Meaning |\n|---|---|---|---|\n",
+         once given, is never given again. *At most* is the strongest that Outrigger gives of it on any\n\
+         kernel: `ask`, engines are asked before it happens and can refuse it (or, if they like that better,\n\
+         are told of it after it happened); `notify`, they are told of it. What this machine lets Outrigger do\n\
+         for each event is what `outrigger doctor` says.\n\n\
+         | Event | Number | Acts on | At most | Meaning |\n|---|---|---|---|---|\n",
     );
     for event in Event::ALL {
         let object = match event.object() {
             ObjectKind::File => "a file",
             ObjectKind::Process => "a process",
         };
-        let meaning = sentence(event.description());
-        writeln!(page, "| `{event}` | {:#06x} | {object} | {meaning} |", event.number())
+        let most = match event.strongest() {
+            Level::Ask => "ask",
+            Level::Rule => "rule",
+            Level::Notify => "notify",
+            Level::Missing => "nothing",
+        };
+        let (number, meaning) = (event.number(), sentence(event.description()));
+        writeln!(page, "| `{event}` | {number:#06x} | {object} | {most} | {meaning} |")
             .expect("a String takes all");
     }
     page

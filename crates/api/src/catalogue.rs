@@ -11,6 +11,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::coverage::Level;
+
 /// What an event acts on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ObjectKind {
@@ -26,7 +28,8 @@ pub enum ObjectKind {
 pub struct UnknownEvent(pub String);
 
 macro_rules! catalogue {
-    ($( $(#[doc = $doc:literal])+ $variant:ident = $number:literal, $name:literal, $object:ident; )+) => {
+    ($( $(#[doc = $doc:literal])+ $variant:ident = $number:literal, $name:literal, $object:ident,
+        $strongest:ident; )+) => {
         /// One kind of event. Its number and name never change.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u16)]
@@ -47,6 +50,12 @@ macro_rules! catalogue {
             /// What the event acts on.
             pub const fn object(self) -> ObjectKind {
                 match self { $( Self::$variant => ObjectKind::$object, )+ }
+            }
+
+            /// The strongest level that Outrigger gives on any kernel; what this one gives is in
+            /// [`crate::Coverage`].
+            pub const fn strongest(self) -> Level {
+                match self { $( Self::$variant => Level::$strongest, )+ }
             }
 
             /// The catalogue's description of the event, one paragraph.
@@ -76,9 +85,20 @@ impl Event {
         self as u16
     }
 
-    /// The event's place in [`Event::ALL`]: an index for tables with one row per event.
+    /// The event's place in [`Event::ALL`]: an index for tables with one row per event. It moves when the
+    /// catalogue grows, so it never leaves a build; [`Event::number`] does.
     pub const fn index(self) -> usize {
         ordinal(self) as usize
+    }
+
+    /// Whether engines can be asked about it. The others are told after they happened.
+    pub const fn can_be_asked(self) -> bool {
+        matches!(self.strongest(), Level::Ask)
+    }
+
+    /// The events that engines can be asked about, in the order of their numbers.
+    pub fn askable() -> impl Iterator<Item = Self> {
+        Self::ALL.iter().copied().filter(|event| event.can_be_asked())
     }
 }
 
@@ -125,6 +145,18 @@ impl EventSet {
         Self(self.0 | other.0)
     }
 
+    /// The members of both sets.
+    #[must_use]
+    pub const fn intersection(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// The members of this set that `other` has not.
+    #[must_use]
+    pub const fn difference(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     /// Whether the set has no member.
     pub const fn is_empty(self) -> bool {
         self.0 == 0
@@ -149,11 +181,25 @@ impl fmt::Debug for EventSet {
 }
 
 catalogue! {
-    /// A process is about to replace its program by the object. Asked once per program: the program's
-    /// interpreter (`#!`, `ld.so`) is an object of its own and is asked about by itself.
-    ProcessExec = 0x0101, "process.exec", File;
-    /// A process is about to open the object for reading, writing or both.
-    FileOpen = 0x0201, "file.open", File;
+    /// A process replaces its program by the object. Asked before it does, once per program: the program's
+    /// interpreter (`#!`, `ld.so`) is an object of its own and is asked about by itself. Told after it did,
+    /// with the new program.
+    ProcessExec = 0x0101, "process.exec", File, Ask;
+    /// A process, the subject's parent, has made the subject. Threads make no such event.
+    ProcessFork = 0x0102, "process.fork", Process, Notify;
+    /// The subject has ended, with its last thread.
+    ProcessExit = 0x0103, "process.exit", Process, Notify;
+    /// A process opens the object for reading, writing or both. Asked before it does, told of after the
+    /// answer.
+    FileOpen = 0x0201, "file.open", File, Ask;
+    /// The object has a name that it had not: it was made, or linked.
+    FileCreate = 0x0202, "file.create", File, Notify;
+    /// A descriptor of the object that was open for writing has been closed.
+    FileCloseWrite = 0x0203, "file.close_write", File, Notify;
+    /// The object has another name, or lies in another folder.
+    FileRename = 0x0204, "file.rename", File, Notify;
+    /// A name of the object is gone, and with its last one the object.
+    FileUnlink = 0x0205, "file.unlink", File, Notify;
 }
 
 #[cfg(test)]
@@ -171,6 +217,14 @@ mod tests {
     #[test]
     fn numbers_ascend_so_that_none_is_given_twice() {
         assert!(Event::ALL.windows(2).all(|pair| pair[0].number() < pair[1].number()));
+    }
+
+    #[test]
+    fn only_what_fanotify_holds_back_can_be_asked_about() {
+        let askable: Vec<Event> = Event::askable().collect();
+
+        assert_eq!(askable, [Event::ProcessExec, Event::FileOpen]);
+        assert_eq!(Event::ProcessFork.strongest(), Level::Notify);
     }
 
     #[test]

@@ -18,6 +18,13 @@ pub enum Level {
     Missing,
 }
 
+impl Level {
+    /// Whether this is `wanted` or stronger.
+    pub const fn reaches(self, wanted: Self) -> bool {
+        self as u8 <= wanted as u8
+    }
+}
+
 /// One way in which an event passes unseen although its level says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
@@ -42,6 +49,14 @@ pub struct EventCoverage {
     pub reason: Option<String>,
     /// What passes unseen all the same.
     pub gaps: Vec<Gap>,
+}
+
+impl EventCoverage {
+    /// Whether the event is one that Outrigger asks about where the kernel lets it. One that this build
+    /// does not know, of a newer host, is none of its promises.
+    pub fn can_be_asked(&self) -> bool {
+        self.event.parse().is_ok_and(Event::can_be_asked)
+    }
 }
 
 /// A file system under protection, or one that should be and is not.
@@ -78,9 +93,10 @@ impl Coverage {
         self.events.iter().find(|entry| entry.event == event.name())
     }
 
-    /// Whether every volume that should be covered is.
+    /// Whether every volume that should be covered is, and every event that can be asked about is asked
+    /// about. An event that is only told decides nothing, so it takes nothing from protection.
     pub fn is_whole(&self) -> bool {
         self.volumes.iter().all(|volume| volume.covered)
-            && self.events.iter().all(|event| event.level == Level::Ask)
+            && self.events.iter().all(|event| event.level == Level::Ask || !event.can_be_asked())
     }
 }

@@ -131,7 +131,7 @@ struct Gate {
 
 impl Gate {
     fn new(shared: &'static Shared) -> Self {
-        let mask = Mask::of(outrigger_api::Event::ALL.iter().copied().collect::<EventSet>());
+        let mask = Mask::of(outrigger_api::Event::askable().collect::<EventSet>());
         Self {
             shared,
             page: shared.page,

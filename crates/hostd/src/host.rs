@@ -190,9 +190,9 @@ impl Host {
             .iter()
             .map(|&event| facts(policies.of(event), &core, event, leases))
             .collect();
-        let budgets = facts.iter().map(|facts| facts.budget);
+        let budgets = Event::askable().map(|event| facts[event.index()].budget);
         let names = manifests.iter().map(|manifest| manifest.name.clone()).collect();
-        let every = Mask::of(Event::ALL.iter().copied().collect());
+        let every = Mask::of(Event::askable().collect());
         Ok(Self {
             shared,
             subjects: Subjects::probe(),
@@ -230,7 +230,7 @@ impl Host {
     fn publish_policy(&self) {
         let header = self.page().header();
         let policies = Policies::new(&self.config);
-        for &event in Event::ALL {
+        for event in Event::askable() {
             let policy = *policies.of(event);
             let fallback = match policy.mode {
                 Mode::Monitor => Fallback::Open,
@@ -251,10 +251,7 @@ impl Host {
 
     /// The events that any engine is asked about.
     fn events(&self) -> EventSet {
-        let events = |manifest: &Manifest| -> Vec<Event> {
-            manifest.events.iter().map(|subscription| subscription.event).collect()
-        };
-        self.manifests.iter().flat_map(events).collect()
+        self.manifests.iter().map(Manifest::asked).fold(EventSet::EMPTY, EventSet::union)
     }
 
     fn volume(&self, device: u64) -> VolumeFacts {

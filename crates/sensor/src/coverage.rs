@@ -44,7 +44,24 @@ fn call<E: Into<io::Error>>(call: &'static str) -> impl FnOnce(E) -> TrialError 
 
 /// Coverage of every event of the catalogue on this kernel, by trial. Needs root.
 pub fn probe() -> Vec<EventCoverage> {
-    Event::ALL.iter().map(|&event| covered(event, try_event(event))).collect()
+    Event::ALL
+        .iter()
+        .map(|&event| match event.can_be_asked() {
+            true => covered(event, try_event(event)),
+            false => missing(event),
+        })
+        .collect()
+}
+
+/// An event that no sensor tells.
+fn missing(event: Event) -> EventCoverage {
+    EventCoverage {
+        event: event.name().to_owned(),
+        level: Level::Missing,
+        sensor: "none".to_owned(),
+        reason: Some("no sensor for it is built in".to_owned()),
+        gaps: Vec::new(),
+    }
 }
 
 fn covered(event: Event, trial: Result<(), TrialError>) -> EventCoverage {

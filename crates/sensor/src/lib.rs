@@ -15,6 +15,7 @@ pub mod group;
 pub mod identity;
 pub mod lease;
 pub mod mounts;
+pub mod notice;
 pub mod page;
 pub mod process;
 mod sys;

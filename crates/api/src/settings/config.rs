@@ -28,7 +28,8 @@ pub struct HostConfig {
     pub in_flight_max: u32,
     /// The verdict cache.
     pub cache: CacheConfig,
-    /// One policy per event, in the order of [`Event::ALL`]; see [`HostConfig::policy`].
+    /// One policy per event, in the order of [`Event::ALL`]; see [`HostConfig::policy`]. Events that nobody
+    /// can be asked about keep the defaults, which decide nothing.
     pub policies: [EventPolicy; Event::ALL.len()],
     /// The engines that dock here.
     pub engines: Vec<EngineConfig>,
@@ -227,7 +228,16 @@ fn read_metrics(host: &Section<'_>, control_socket: &Path) -> Option<PathBuf> {
 
 fn read_policies(top: &Section<'_>) -> [EventPolicy; Event::ALL.len()] {
     let mut policies = [EventPolicy::default(); Event::ALL.len()];
-    for (event, section) in top.events(&keys::POLICY, &keys::CONFIG_POLICY, keys::CONFIG) {
+    for (event, section) in
+        top.events(&keys::POLICY, Event::can_be_asked, &keys::CONFIG_POLICY, keys::CONFIG)
+    {
+        if !event.can_be_asked() {
+            section.unfit("is told after it happened, so there is nothing to decide", || {
+                let asked: Vec<&str> = Event::askable().map(Event::name).collect();
+                format!("the events with a policy are {}", asked.join(", "))
+            });
+            continue;
+        }
         policies[event.index()] = read_policy(&section);
     }
     policies

@@ -3,9 +3,10 @@
 use std::ops::RangeInclusive;
 use std::path::{self, Path, PathBuf};
 
-use crate::catalogue::Event;
+use crate::catalogue::{Event, EventSet};
+use crate::coverage::Level;
 use crate::key::EngineName;
-use crate::settings::error::{Place, Problem, SettingsErrors, is_printable};
+use crate::settings::error::{Place, Problem, SettingsErrors, is_printable, quoted};
 use crate::settings::file;
 use crate::settings::keys::{self, Field};
 use crate::settings::reader::{Report, Section};
@@ -94,7 +95,33 @@ pub struct Limits {
     pub hang_ms: u32,
 }
 
+impl Need {
+    /// The least that the machine must give of an event.
+    pub const fn level(self) -> Level {
+        match self {
+            Self::Notify => Level::Notify,
+            Self::Rule => Level::Rule,
+            Self::Ask => Level::Ask,
+        }
+    }
+
+    /// How it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Notify => "notify",
+            Self::Rule => "rule",
+            Self::Ask => "ask",
+        }
+    }
+}
+
 impl Manifest {
+    /// The events of which it wants more than to be told.
+    pub fn asked(&self) -> EventSet {
+        let asked = self.events.iter().filter(|subscription| subscription.needs > Need::Notify);
+        asked.map(|subscription| subscription.event).collect()
+    }
+
     /// Reads the manifest `text`, which came from `file`.
     ///
     /// # Errors
@@ -181,19 +208,33 @@ fn read_events(top: &Section<'_>) -> Vec<Subscription> {
         let suggestion = Some("write `[events.\"file.open\"]` and `needs = \"ask\"`".to_owned());
         value.refuse(|| (Problem::Empty, suggestion));
     }
-    let sections = top.events(&keys::EVENTS, &keys::MANIFEST_EVENT, keys::MANIFEST);
+    let sections = top.events(&keys::EVENTS, |_| true, &keys::MANIFEST_EVENT, keys::MANIFEST);
     sections.iter().filter_map(|(event, section)| read_subscription(*event, section)).collect()
 }
 
 fn read_subscription(event: Event, section: &Section<'_>) -> Option<Subscription> {
     let needs = section.chosen(&keys::EVENT_NEEDS);
     let degrade_to = section.chosen(&keys::DEGRADE_TO);
-    let needs = needs?;
+    let needs: Need = needs?;
+    if !event.strongest().reaches(needs.level()) {
+        refuse_need(event, needs, section);
+    }
     if degrade_to.is_some_and(|weaker| weaker >= needs) {
         let what = "must be weaker than `needs`: \"ask\", then \"rule\", then \"notify\"";
         section.conflict(&keys::DEGRADE_TO, what.to_owned());
     }
     Some(Subscription { event, needs, degrade_to })
+}
+
+/// Reports that no kernel gives `event` as strongly as `needs` says.
+fn refuse_need(event: Event, needs: Need, section: &Section<'_>) {
+    let Some(value) = section.value(&keys::EVENT_NEEDS) else { return };
+    value.refuse(|| {
+        let given = quoted(Need::Notify.name());
+        let allowed = format!("{given}, since {event} is told after it happened");
+        let suggestion = value.assignment(&given);
+        (Problem::NotAllowed { found: quoted(needs.name()), allowed }, Some(suggestion))
+    });
 }
 
 fn read_limits(top: &Section<'_>) -> Limits {

@@ -215,10 +215,12 @@ impl<'a> Section<'a> {
         sections
     }
 
-    /// The tables under `group` whose keys are events, in the order of the catalogue.
+    /// The tables under `group` whose keys are events, in the order of the catalogue. Only those that are
+    /// `fit` are suggested; the others are the caller's to refuse.
     pub(super) fn events(
         &self,
         group: &'static Group,
+        fit: fn(Event) -> bool,
         known: &'static Table,
         file: &'static [&'static Table],
     ) -> Vec<(Event, Self)> {
@@ -232,7 +234,7 @@ impl<'a> Section<'a> {
             let path = join(&value.path, name);
             let Ok(event) = name.parse::<Event>() else {
                 self.report.add(offset, &path, || {
-                    (Problem::UnknownEvent, Some(suggest_event(&value.path, name)))
+                    (Problem::UnknownEvent, Some(suggest_event(&value.path, name, fit)))
                 });
                 continue;
             };
@@ -272,6 +274,12 @@ impl<'a> Section<'a> {
     pub(super) fn conflict(&self, key: &'static dyn Key, what: String) {
         let offset = self.value(key).map_or(self.offset, |value| value.offset);
         self.report.add(offset, &self.key_path(key.name()), || (Problem::Conflict(what), None));
+    }
+
+    /// Reports that the table does not belong here, since it `why`, and what does.
+    pub(super) fn unfit(&self, why: &str, suggest: impl FnOnce() -> String) {
+        self.report
+            .add(self.offset, &self.path, || (Problem::Conflict(why.to_owned()), Some(suggest())));
     }
 
     /// Reports that `key` has the same value, `found`, as in the table `first`, where it may not.

@@ -22,9 +22,10 @@ pub(super) fn suggest_key(known: &Table, file: &[&Table], name: &str) -> String 
     format!("the keys here are {}", names.join(", "))
 }
 
-/// What was probably meant by `name` where an event belongs; `path` is that of its table.
-pub(super) fn suggest_event(path: &str, name: &str) -> String {
-    let names = || Event::ALL.iter().map(|event| event.name());
+/// What was probably meant by `name` where one of those events belongs that are `fit`; `path` is that of
+/// its table.
+pub(super) fn suggest_event(path: &str, name: &str, fit: fn(Event) -> bool) -> String {
+    let names = || Event::ALL.iter().filter(|event| fit(**event)).map(|event| event.name());
     // `[policy.file.open]` without quotes is a table `file` with a key `open`.
     let family = names().find(|event| event.split('.').next() == Some(name));
     if let Some(event) = family {

@@ -50,6 +50,8 @@ fn every_key_of_a_configuration_is_taken() {
         on_quarantine: OnQuarantine::Without,
         mode: Some(Mode::Monitor),
     };
+    let mut policies = HostConfig::default().policies;
+    policies[Event::FileOpen.index()] = open;
     let expected = HostConfig {
         mode: Mode::Monitor,
         control_socket: PathBuf::from("/run/o/c.sock"),
@@ -58,7 +60,7 @@ fn every_key_of_a_configuration_is_taken() {
         protect: vec![PathBuf::from("/home"), PathBuf::from("/srv/data")],
         in_flight_max: 512,
         cache: CacheConfig { enabled: false, max_files: 0 },
-        policies: [EventPolicy::default(), open],
+        policies,
         engines: vec![first, second],
         guard: GuardConfig {
             extra: vec![PathBuf::from("/usr/sbin/sshd")],
@@ -392,4 +394,17 @@ fn lists_end_at_their_limit() {
     let engines: String = (0..33).map(|at| format!("[[engine]]\nmanifest = \"/{at}\"\n")).collect();
     let said = config_errors(&engines);
     assert!(said.starts_with("c.toml:1:3: engine: 33 are too many: the limit is 32\n"), "{said}");
+}
+
+#[test]
+fn an_event_that_nobody_decides_has_no_policy() {
+    let said = config_errors("[policy.\"process.fork\"]\nfallback = \"closed\"\n");
+
+    assert_eq!(
+        said.lines().next(),
+        Some(
+            "c.toml:1:9: policy.\"process.fork\": is told after it happened, so there is nothing to \
+             decide; the events with a policy are process.exec, file.open"
+        )
+    );
 }

@@ -275,3 +275,30 @@ fn an_argument_that_a_program_cannot_get_is_refused() {
         "entry.arguments[0]: found the integer 7, expected a text; write \"--quiet\"",
     );
 }
+
+#[test]
+fn an_engine_may_be_told_of_every_event() {
+    for &event in Event::ALL {
+        let text = with(
+            LEAST,
+            "events.\"file.open\".needs = \"ask\"",
+            &format!("events.\"{event}\".needs = \"notify\""),
+        );
+
+        let manifest = Manifest::parse(&text, Path::new("m.toml")).expect("nothing is wrong");
+
+        let told = Subscription { event, needs: Need::Notify, degrade_to: None };
+        assert_eq!(manifest.events, [told]);
+        assert!(manifest.asked().is_empty());
+    }
+}
+
+#[test]
+fn what_only_happens_cannot_be_asked_about() {
+    refused(
+        "[events.\"process.exec\"]\nneeds = \"rule\"",
+        "[events.\"file.rename\"]\nneeds = \"ask\"",
+        "events.\"file.rename\".needs: \"ask\" is not allowed: \"notify\", since file.rename is told \
+         after it happened; write `needs = \"notify\"`",
+    );
+}

@@ -19,6 +19,7 @@ pub(crate) fn whole(coverage: &Coverage) -> String {
 }
 
 fn headline(coverage: &Coverage) -> String {
+    let can_be_asked = coverage.events.iter().filter(|event| event.can_be_asked()).count();
     let asked = coverage.events.iter().filter(|event| event.level == Level::Ask).count();
     let covered = coverage.volumes.iter().filter(|volume| volume.covered).count();
     let (word, volumes) = match coverage.volumes.len() {
@@ -29,7 +30,7 @@ fn headline(coverage: &Coverage) -> String {
     format!(
         "{word}  Linux {}: {asked} of {} events asked, {volumes}\n",
         visible(&coverage.kernel),
-        coverage.events.len(),
+        can_be_asked,
     )
 }
 

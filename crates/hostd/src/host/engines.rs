@@ -18,6 +18,7 @@ const HANDED_MAX: usize = 8192;
 /// One engine, docked or not.
 #[derive(Debug)]
 pub(crate) struct Engine {
+    /// The events that it is asked about.
     pub(crate) events: EventSet,
     pub(crate) required: bool,
     pub(crate) mode: Mode,
@@ -63,8 +64,7 @@ struct Handed {
 impl Engine {
     /// The engine of this manifest as the administrator configured it; not docked.
     pub(crate) fn new(manifest: &Manifest, config: &EngineConfig) -> Self {
-        let events: EventSet =
-            manifest.events.iter().map(|subscription| subscription.event).collect();
+        let events = manifest.asked();
         Self {
             events,
             required: config.required,

@@ -91,7 +91,7 @@ impl Host {
                 out.push(format!("engine {name} is not fully confined: {missing}"));
             }
         }
-        for event in &coverage.events {
+        for event in coverage.events.iter().filter(|event| event.can_be_asked()) {
             if event.level != Level::Ask {
                 out.push(format!(
                     "{} cannot be asked about: {}",
@@ -134,8 +134,7 @@ impl Host {
             FailureReason::ALL.iter().filter_map(counted).collect()
         };
         Counters {
-            asked: Event::ALL
-                .iter()
+            asked: Event::askable()
                 .map(|event| {
                     let count = header.asked[event.index()].load(Ordering::Relaxed);
                     (event.name().to_owned(), count)
