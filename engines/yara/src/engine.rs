@@ -1,15 +1,13 @@
 //! The engine: reads a file, has it scanned, and says what came of it.
 
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_sdk::{Content, Engine, Judgement, Question};
+use outrigger_sdk::{Content, Engine, Judgement, Loaded, Loader, Question};
 
 use crate::options::{Options, OverSize};
 use crate::rules::RuleSet;
-use crate::scanners::{Outcome, Scanners};
+use crate::scanners::{Outcome, Ready, Scanners};
 
 /// Bytes that the buffer has at first, and at least grows by.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -32,6 +30,14 @@ impl Yara {
         Self { options, scanners: None, buffer: Vec::new() }
     }
 
+    /// Judges by these rules from now on, or by none.
+    fn take(&mut self, ready: Option<Ready>) {
+        match (&mut self.scanners, ready) {
+            (Some(scanners), Some(ready)) => scanners.replace(ready),
+            (scanners, ready) => *scanners = ready.map(Scanners::new),
+        }
+    }
+
     /// How long this question may wait for its scan. A quarter of what is left stays with those behind it.
     fn wait(&self, question: &Question<'_>) -> Duration {
         let left = question.remaining().map_or(self.options.scan_time, |left| left / 4 * 3);
@@ -48,19 +54,15 @@ impl Engine for Yara {
         env!("CARGO_PKG_VERSION")
     }
 
-    fn load(&mut self, content: &Path) -> Result<String, String> {
-        let set = RuleSet::compile(content).map_err(|error| error.to_string())?;
-        let description = set.description();
-        if set.is_empty() {
-            self.scanners = None;
-            return Ok(description);
-        }
-        let rules = Arc::new(set.into_rules());
-        match &mut self.scanners {
-            Some(scanners) => scanners.replace(rules),
-            none => *none = Some(Scanners::new(rules, self.options.scan_time)),
-        }
-        Ok(description)
+    /// Thousands of rules take seconds to compile, so that is not done where questions wait.
+    fn loader(&self) -> Option<Loader<Self>> {
+        let longest = self.options.scan_time;
+        Some(Box::new(move |folder| {
+            let set = RuleSet::compile(folder).map_err(|error| error.to_string())?;
+            let description = set.description();
+            let ready = (!set.is_empty()).then(|| Ready::new(set.into_rules(), longest));
+            Ok(Loaded::new(description, move |engine: &mut Self| engine.take(ready)))
+        }))
     }
 
     fn judge(&mut self, question: &Question<'_>) -> Judgement {

@@ -3,7 +3,8 @@
 //! The content folder holds rule files, `NAME.yar` or `NAME.yara`, each a namespace of its own. A file that a
 //! rule matches is denied, under the rule's name; `private` rules deny nothing by themselves. A folder is
 //! taken whole or not at all: after an error, which is told with file and line, the rules that were in force
-//! stay so. A verdict depends on the bytes alone, so what would make it depend on more is not there: no
+//! stay so. A reload compiles on a thread of its own, and questions are judged by the old rules until the new
+//! ones and a scanner for them are ready. A verdict depends on the bytes alone, so what would make it depend on more is not there: no
 //! `include`, no `time` module, no external variables.
 //!
 //! **Time.** YARA-X looks at its own time limit once a second, which is longer than a question may take. So

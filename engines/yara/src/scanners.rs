@@ -34,12 +34,25 @@ pub(crate) enum Outcome {
 
 /// The scanners of one set of rules.
 pub(crate) struct Scanners {
-    rules: Arc<Rules>,
-    /// When YARA-X ends a scan by itself.
-    own_limit: Duration,
+    by: Terms,
     ready: Option<Worker>,
     /// Those whose scans took too long, whatever rules they scan by.
     late: Vec<Worker>,
+}
+
+/// What is scanned by.
+#[derive(Clone)]
+struct Terms {
+    rules: Arc<Rules>,
+    /// When YARA-X ends a scan by itself.
+    own_limit: Duration,
+}
+
+/// Rules, and a scanner that is warm before the first question needs it. Made where nobody waits.
+pub(crate) struct Ready {
+    by: Terms,
+    /// `None` if it could not be started; the first scan then says why.
+    worker: Option<Worker>,
 }
 
 /// A thread with a scanner. Dropped, it ends, once its scan has.
@@ -59,22 +72,32 @@ struct Done {
     found: Result<Option<String>, ScanError>,
 }
 
-impl Scanners {
-    /// Scanners that are waited for no longer than `longest`.
-    pub(crate) fn new(rules: Arc<Rules>, longest: Duration) -> Self {
+impl Ready {
+    /// Scanners by `rules` that are waited for no longer than `longest`.
+    pub(crate) fn new(rules: Rules, longest: Duration) -> Self {
         // YARA-X counts its looks at the clock, one each second. The first may come at once, so one more is
         // needed than seconds are waited.
         let own_limit = Duration::from_secs(longest.as_secs() + 2);
-        let mut scanners = Self { rules, own_limit, ready: None, late: Vec::new() };
-        scanners.warm_up();
-        scanners
+        let by = Terms { rules: Arc::new(rules), own_limit };
+        let worker = Worker::start(by.clone()).ok();
+        if let Some(worker) = &worker {
+            worker.wait_until_warm();
+        }
+        Self { by, worker }
+    }
+}
+
+impl Scanners {
+    /// Scans by these rules.
+    pub(crate) fn new(Ready { by, worker }: Ready) -> Self {
+        Self { by, ready: worker, late: Vec::new() }
     }
 
     /// Scans by other rules from now on.
-    pub(crate) fn replace(&mut self, rules: Arc<Rules>) {
-        self.rules = rules;
-        self.ready = None;
-        self.warm_up();
+    pub(crate) fn replace(&mut self, Ready { by, worker }: Ready) {
+        // The old ones go with the last thread that scans by them: to free thousands takes its time.
+        self.by = by;
+        self.ready = worker;
     }
 
     /// Scans the first `len` bytes of `bytes`, and waits no longer than `wait` for it. `bytes` are as before,
@@ -110,18 +133,13 @@ impl Scanners {
         }
     }
 
-    /// Starts a scanner before there is something to scan; the first scan says so if that fails.
-    fn warm_up(&mut self) {
-        self.ready = self.worker().ok().flatten();
-    }
-
     /// The scanner that is ready, or a new one; `None` while too many are late.
     fn worker(&mut self) -> io::Result<Option<Worker>> {
         self.late.retain(Worker::is_busy);
         match self.ready.take() {
             Some(worker) => Ok(Some(worker)),
             None if self.late.len() >= LATE_MAX => Ok(None),
-            None => Worker::start(Arc::clone(&self.rules), self.own_limit).map(Some),
+            None => Worker::start(self.by.clone()).map(Some),
         }
     }
 }
@@ -136,12 +154,20 @@ impl fmt::Debug for Scanners {
 }
 
 impl Worker {
-    fn start(rules: Arc<Rules>, own_limit: Duration) -> io::Result<Self> {
+    fn start(by: Terms) -> io::Result<Self> {
         let (jobs, queue) = channel();
         let (report, done) = channel();
         let thread = std::thread::Builder::new().name("scanner".to_owned());
-        thread.spawn(move || work(&rules, own_limit, &queue, &report))?;
+        thread.spawn(move || work(&by, &queue, &report))?;
         Ok(Self { jobs, done })
+    }
+
+    /// Waits until a scan of nothing has ended.
+    fn wait_until_warm(&self) {
+        if self.jobs.send(Job { bytes: Vec::new(), len: 0 }).is_ok() {
+            // What it finds in nothing is of no interest, and its end shows at the first scan.
+            let _ = self.done.recv();
+        }
     }
 
     /// Whether its scan has not ended.
@@ -150,12 +176,10 @@ impl Worker {
     }
 }
 
-fn work(rules: &Rules, own_limit: Duration, jobs: &Receiver<Job>, report: &Sender<Done>) {
-    let mut scanner = Scanner::new(rules);
+fn work(by: &Terms, jobs: &Receiver<Job>, report: &Sender<Done>) {
+    let mut scanner = Scanner::new(&by.rules);
     // One match of a pattern tells as much as a thousand of them, unless a rule counts them.
-    scanner.set_timeout(own_limit).fast_scan(true);
-    // What a scanner makes at its first scan is made now; what it finds in nothing is of no interest.
-    let _ = scanner.scan(&[]);
+    scanner.set_timeout(by.own_limit).fast_scan(true);
     while let Ok(Job { bytes, len }) = jobs.recv() {
         let found = scanner.scan(&bytes[..len.min(bytes.len())]).map(|results| {
             results.matching_rules().next().map(|rule| rule.identifier().to_owned())
@@ -187,8 +211,8 @@ mod tests {
         }
         rule bad { strings: $bad = \"evil\" condition: $bad }";
 
-    fn rules(source: &str) -> Arc<Rules> {
-        Arc::new(yara_x::compile(source).expect("rules"))
+    fn ready(source: &str) -> Ready {
+        Ready::new(yara_x::compile(source).expect("rules"), SHORT)
     }
 
     fn scan(scanners: &mut Scanners, bytes: &[u8], wait: Duration) -> Outcome {
@@ -197,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_match_is_told_by_its_rules_name() {
-        let mut scanners = Scanners::new(rules(SLOW_RULE), SHORT);
+        let mut scanners = Scanners::new(ready(SLOW_RULE));
 
         assert_eq!(scan(&mut scanners, b"good", LONG), Outcome::Clean);
         assert_eq!(scan(&mut scanners, b"so evil", LONG), Outcome::Rule("bad".to_owned()));
@@ -206,7 +230,7 @@ mod tests {
 
     #[test]
     fn what_lies_behind_the_length_is_not_scanned() {
-        let mut scanners = Scanners::new(rules(SLOW_RULE), SHORT);
+        let mut scanners = Scanners::new(ready(SLOW_RULE));
 
         let mut bytes = b"good, evil".to_vec();
 
@@ -216,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_late_scan_is_left_and_the_next_one_told() {
-        let mut scanners = Scanners::new(rules(SLOW_RULE), SHORT);
+        let mut scanners = Scanners::new(ready(SLOW_RULE));
 
         let begun = Instant::now();
         let late = scan(&mut scanners, b"slow", SHORT);
@@ -230,7 +254,7 @@ mod tests {
 
     #[test]
     fn too_many_late_scans_hold_nobody_up_and_come_to_an_end() {
-        let mut scanners = Scanners::new(rules(SLOW_RULE), SHORT);
+        let mut scanners = Scanners::new(ready(SLOW_RULE));
 
         let late: Vec<_> = (0..LATE_MAX).map(|_| scan(&mut scanners, b"slow", SHORT)).collect();
         let over = scan(&mut scanners, b"evil", LONG);
@@ -246,10 +270,10 @@ mod tests {
 
     #[test]
     fn new_rules_hold_from_the_next_scan_on() {
-        let mut scanners = Scanners::new(rules(SLOW_RULE), SHORT);
+        let mut scanners = Scanners::new(ready(SLOW_RULE));
         assert_eq!(scan(&mut scanners, b"slow", SHORT), Outcome::Late);
 
-        scanners.replace(rules("rule other { strings: $a = \"good\" condition: $a }"));
+        scanners.replace(ready("rule other { strings: $a = \"good\" condition: $a }"));
 
         assert_eq!(scan(&mut scanners, b"evil", LONG), Outcome::Clean);
         assert_eq!(scan(&mut scanners, b"good", LONG), Outcome::Rule("other".to_owned()));

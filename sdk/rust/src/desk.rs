@@ -2,7 +2,6 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
@@ -19,6 +18,7 @@ use crate::engine::{Engine, Judgement};
 use crate::inbox::Inbox;
 use crate::lane::{Lane, Out};
 use crate::listener::Order;
+use crate::loading::Loading;
 use crate::question::Question;
 use crate::run::{Ended, RunError};
 
@@ -50,11 +50,16 @@ impl Desk {
         Self { events, verdicts, inbox, lane, orders, control, bell }
     }
 
+    /// What is rung for the judging thread.
+    pub(crate) fn bell(&self) -> Doorbell {
+        self.bell.clone()
+    }
+
     /// Says that the engine is docked, and judges until there is an end.
-    pub(crate) fn serve(
+    pub(crate) fn serve<E: Engine>(
         mut self,
-        engine: &mut impl Engine,
-        content_dir: &Path,
+        engine: &mut E,
+        mut loading: Loading<'_, E>,
         content: String,
     ) -> Result<Ended, RunError> {
         if !self.report(Message::Docked(Docked { content: cut(content) }))? {
@@ -62,10 +67,9 @@ impl Desk {
         }
         let mut record = Vec::new();
         loop {
-            if let Some(ended) = self.follow_orders(engine, content_dir)? {
+            if let Some(ended) = self.turn(engine, &mut loading)? {
                 return Ok(ended);
             }
-            self.follow_lane(engine)?;
             if let Some(bytes) = self.events.pop(&mut record).map_err(RunError::EventsCorrupt)? {
                 // A record of a version that this SDK does not read names no case to it.
                 if let Ok(record) = EventRecord::parse(bytes) {
@@ -75,10 +79,9 @@ impl Desk {
             }
             let armed = self.bell.arm();
             if self.events.is_empty() {
-                if let Some(ended) = self.follow_orders(engine, content_dir)? {
+                if let Some(ended) = self.turn(engine, &mut loading)? {
                     return Ok(ended);
                 }
-                self.follow_lane(engine)?;
                 let until = self.lane.wake_at();
                 sleep(&[(self.bell.clone(), armed)], until).map_err(RunError::Rings)?;
             }
@@ -221,11 +224,32 @@ impl Desk {
         Ok(())
     }
 
-    /// Does what the host asked for since the last look; how it ended, if it did.
-    fn follow_orders(
+    /// What comes between two questions; how it ended, if it did.
+    fn turn<E: Engine>(
         &mut self,
-        engine: &mut impl Engine,
-        content_dir: &Path,
+        engine: &mut E,
+        loading: &mut Loading<'_, E>,
+    ) -> Result<Option<Ended>, RunError> {
+        if let Some(ended) = self.follow_orders(loading)? {
+            return Ok(Some(ended));
+        }
+        while let Some(told) = loading.next(engine) {
+            let loaded = match told {
+                Ok(content) => ContentLoaded { content: cut(content), refused: String::new() },
+                Err(why) => ContentLoaded { content: String::new(), refused: cut(why) },
+            };
+            if !self.report(Message::ContentLoaded(loaded))? {
+                return Ok(Some(Ended::HostGone));
+            }
+        }
+        self.follow_lane(engine)?;
+        Ok(None)
+    }
+
+    /// Does what the host asked for since the last look; how it ended, if it did.
+    fn follow_orders<E: Engine>(
+        &mut self,
+        loading: &mut Loading<'_, E>,
     ) -> Result<Option<Ended>, RunError> {
         loop {
             let message = match self.orders.try_recv() {
@@ -237,10 +261,10 @@ impl Desk {
                 }
                 Ok(Order::Fail(error)) => return Err(error),
                 Ok(Order::Answer { nonce }) => Message::Heartbeat(Heartbeat { nonce }),
-                Ok(Order::Reload) => Message::ContentLoaded(match engine.load(content_dir) {
-                    Ok(content) => ContentLoaded { content: cut(content), refused: String::new() },
-                    Err(why) => ContentLoaded { content: String::new(), refused: cut(why) },
-                }),
+                Ok(Order::Reload) => {
+                    loading.order();
+                    continue;
+                }
             };
             if !self.report(message)? {
                 return Ok(Some(Ended::HostGone));

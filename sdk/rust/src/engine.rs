@@ -1,5 +1,6 @@
 //! What an engine's author writes.
 
+use std::fmt;
 use std::path::Path;
 
 use outrigger_api::Verdict;
@@ -8,7 +9,7 @@ use outrigger_api::record::Detail;
 use crate::question::Question;
 
 /// An engine. All methods are called by one thread, one at a time.
-pub trait Engine {
+pub trait Engine: 'static {
     /// The engine's name, as in its manifest.
     fn name(&self) -> &str;
 
@@ -27,12 +28,56 @@ pub trait Engine {
         Ok("no content".to_owned())
     }
 
+    /// For content that takes long to read: what reads it in place of [`Self::load`]. At the start it is
+    /// waited for; afterwards it works on a thread of its own while the engine judges as before, and what
+    /// it read is put in force between two questions.
+    fn loader(&self) -> Option<Loader<Self>>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
     /// Judges one question. Somebody waits for the answer, until [`Question::remaining`] is over.
     fn judge(&mut self, question: &Question<'_>) -> Judgement;
 
     /// Sees an event that waits for no answer.
     fn notice(&mut self, event: &Question<'_>) {
         let _ = event;
+    }
+}
+
+/// Reads a content folder without the engine.
+///
+/// # Errors
+///
+/// As [`Engine::load`]; the engine judges as before.
+pub type Loader<E> = Box<dyn FnOnce(&Path) -> Result<Loaded<E>, String> + Send>;
+
+/// Content that was read and is not in force yet.
+#[must_use]
+pub struct Loaded<E> {
+    description: String,
+    put: Box<dyn FnOnce(&mut E) + Send>,
+}
+
+impl<E> Loaded<E> {
+    /// Content that `put` puts in force, while questions wait; its description is as in
+    /// [`Engine::load`].
+    pub fn new(description: impl Into<String>, put: impl FnOnce(&mut E) + Send + 'static) -> Self {
+        Self { description: description.into(), put: Box::new(put) }
+    }
+
+    /// Has `engine` judge by it; its description.
+    pub(crate) fn put_in_force(self, engine: &mut E) -> String {
+        (self.put)(engine);
+        self.description
+    }
+}
+
+impl<E> fmt::Debug for Loaded<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Loaded").field("description", &self.description).finish_non_exhaustive()
     }
 }
 

@@ -15,7 +15,8 @@
 //! content, takes questions off the ring, and sleeps while there are none. The other waits for the
 //! host's messages and hands them over. A ping is answered by the judging thread, between two
 //! questions: an engine whose judge is stuck looks stuck. So does a reload happen between two
-//! questions, and those that come meanwhile wait for it.
+//! questions, and those that come meanwhile wait for it, unless the engine has a [`Loader`]: that one
+//! reads the content on a thread of its own, and the judge goes on by the old.
 //!
 //! A file on FUSE or a network file system can keep its readers waiting for ever. The SDK reads such a
 //! file before it asks the judge, on up to four more threads, while the judge is asked about others. It
@@ -40,11 +41,12 @@ mod inbox;
 pub mod kit;
 mod lane;
 mod listener;
+mod loading;
 mod question;
 mod run;
 
 pub use content::{Content, ContentAbsent, READ_AHEAD_MAX};
-pub use engine::{Engine, Judgement};
+pub use engine::{Engine, Judgement, Loaded, Loader};
 pub use outrigger_api::{CaseId, Event, FileKey, ProcessKey, Verdict};
 pub use question::Question;
 pub use run::{CONTENT_DIR, Ended, RunError, run, run_in, run_on};

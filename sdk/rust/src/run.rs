@@ -14,6 +14,7 @@ use crate::desk::{self, Desk};
 use crate::engine::Engine;
 use crate::inbox::Inbox;
 use crate::listener;
+use crate::loading::Loading;
 
 /// Where an engine finds its content folder.
 pub const CONTENT_DIR: &str = "/content";
@@ -106,7 +107,7 @@ pub fn run_on(
     let verdicts =
         VerdictWriter::map(verdict_ring, welcome.verdict_ring_bytes).map_err(RunError::Rings)?;
 
-    let description = match engine.load(content_dir) {
+    let description = match Loading::first(&mut engine, content_dir) {
         Ok(description) => description,
         Err(why) => {
             // The host hears it before the engine ends; if it is gone, nobody needs to.
@@ -118,7 +119,8 @@ pub fn run_on(
     let orders =
         listener::start(Arc::clone(&control), events.doorbell()).map_err(RunError::Control)?;
     let desk = Desk::new(events, verdicts, Inbox::new(content), orders, control);
-    desk.serve(&mut engine, content_dir, description)
+    let loading = Loading::new(content_dir, desk.bell());
+    desk.serve(&mut engine, loading, description)
 }
 
 /// Opens the negotiation; `None` if the host went away meanwhile.

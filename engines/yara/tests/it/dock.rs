@@ -1,9 +1,11 @@
 //! What the engine answers, and when.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use outrigger_engine_yara::{LATE_MAX, Options, OverSize};
+use outrigger_sdk::kit::v1::{Heartbeat, Reload, to_engine, to_host};
 use outrigger_sdk::kit::{Ask, ContentAbsent};
 use outrigger_sdk::{Event, Verdict};
 
@@ -163,6 +165,48 @@ fn a_reload_brings_new_rules_into_force() {
     assert_eq!(host.reload(), Ok("1 rule of 1 file".to_owned()));
     assert_eq!(judged(&mut host, open(b"BAD")), allowed());
     assert_eq!(judged(&mut host, open(b"WORSE")), denied("other"));
+}
+
+/// The compiler's last file is a pipe that nobody has closed yet, so it cannot have ended before the
+/// questions are answered.
+#[test]
+fn a_long_compile_holds_up_no_question() {
+    const RULES: usize = 3000;
+    let folder = folder(RULE);
+    let mut host = dock(patient(), folder.path());
+    assert_eq!(judged(&mut host, open(b"BAD")), denied("begins_bad"));
+    let rule = |n| format!("rule r{n} {{ strings: $a = \"text of rule {n}\" condition: $a }}\n");
+    write(&folder, "many.yar", &(0..RULES).map(rule).collect::<String>());
+    write(&folder, "test.yar", "");
+    let last = folder.path().join("z.yar");
+    let made = Command::new("mkfifo").arg(&last).status().expect("mkfifo starts");
+    assert!(made.success());
+    let pipe = OpenOptions::new().read(true).write(true).open(&last).expect("a pipe");
+
+    host.send(to_engine::Message::Reload(Reload {}));
+    host.ping(1);
+    assert_eq!(host.message(), to_host::Message::Heartbeat(Heartbeat { nonce: 1 }));
+    let meanwhile = [b"BAD".as_slice(), b"text of rule 7", b"BAD"]
+        .map(|content| judged(&mut host, open(content)));
+    drop(pipe);
+    let to_host::Message::ContentLoaded(loaded) = host.message() else {
+        panic!("the rules were not told of");
+    };
+
+    assert_eq!(meanwhile, [denied("begins_bad"), allowed(), denied("begins_bad")]);
+    assert_eq!(loaded.content, format!("{RULES} rules of 3 files"));
+    assert_eq!(judged(&mut host, open(b"text of rule 7")), denied("r7"));
+    assert_eq!(judged(&mut host, open(b"BAD")), allowed());
+}
+
+#[test]
+fn rules_that_are_taken_away_deny_nothing() {
+    let folder = folder(RULE);
+    let mut host = dock(patient(), folder.path());
+    write(&folder, "test.yar", "");
+
+    assert_eq!(host.reload(), Ok("0 rules of 1 file".to_owned()));
+    assert_eq!(judged(&mut host, open(b"BAD")), allowed());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod dock;
 mod fuse;
 mod judging;
+mod loading;
 mod orders;
 mod slow;
 
@@ -70,7 +71,7 @@ impl Engine for Puppet {
 /// An engine that judges by a function.
 struct Judge<F>(F);
 
-impl<F: FnMut(&Question<'_>) -> Judgement> Engine for Judge<F> {
+impl<F: FnMut(&Question<'_>) -> Judgement + 'static> Engine for Judge<F> {
     fn name(&self) -> &str {
         "judge"
     }
@@ -87,7 +88,7 @@ impl<F: FnMut(&Question<'_>) -> Judgement> Engine for Judge<F> {
 /// An engine without objections that looks by a function at what nobody waits for.
 struct Witness<F>(F);
 
-impl<F: FnMut(&Question<'_>)> Engine for Witness<F> {
+impl<F: FnMut(&Question<'_>) + 'static> Engine for Witness<F> {
     fn name(&self) -> &str {
         "witness"
     }
