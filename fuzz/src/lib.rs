@@ -17,6 +17,8 @@ pub mod record;
 pub mod request;
 pub mod ring;
 mod settings;
+#[cfg(feature = "yara")]
+pub mod yara;
 
 /// Panics unless `message` is one that an operator may be shown: short, and safe to print.
 fn assert_showable(message: &str, longest: usize) {

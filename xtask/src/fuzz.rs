@@ -20,6 +20,9 @@ struct Target {
     dictionary: Option<&'static str>,
 }
 
+/// The target that a feature of the same name builds, with YARA-X: as much work as all others together.
+const YARA: &str = "yara";
+
 const TARGETS: &[Target] = &[
     target("manifest", "engine manifest", 16_384, Some("settings")),
     target("config", "host configuration", 16_384, Some("settings")),
@@ -28,6 +31,7 @@ const TARGETS: &[Target] = &[
     target("frame", "control frames and handshake", 8_256, None),
     target("request", "operator's requests", 12_288, Some("request")),
     target("hashlist", "hash lists", 16_384, None),
+    target(YARA, "YARA rules", 4_096, Some("yara")),
     target("fanotify", "fanotify event buffers", 4_096, None),
     target("mounts", "mount table", 8_192, None),
     target("log", "engines' log lines", 8_192, None),
@@ -132,6 +136,9 @@ fn build(root: &Path, targets: &[&Target]) -> Result<PathBuf> {
     cargo.arg(&folder).arg("--manifest-path").arg(root.join("fuzz/Cargo.toml"));
     for target in targets {
         cargo.args(["--bin", target.name]);
+        if target.name == YARA {
+            cargo.args(["--features", YARA]);
+        }
     }
     cargo.env("RUSTFLAGS", INSTRUMENTATION).env_remove("CARGO_ENCODED_RUSTFLAGS");
     let built = cargo.status().context("cannot start cargo")?;
@@ -260,6 +267,8 @@ mod tests {
             let some = seeds.read_dir().is_ok_and(|mut seeds| seeds.next().is_some());
             assert!(some, "{} has no seed", target.name);
             assert!(manifest.contains(&format!("name = \"{}\"", target.name)), "{}", target.name);
+            let dictionary = |name| fuzz.join("dictionaries").join(format!("{name}.dict")).exists();
+            assert!(target.dictionary.is_none_or(dictionary), "{} has no dictionary", target.name);
         }
     }
 
@@ -277,7 +286,7 @@ mod tests {
             .map(|file| fs::read_to_string(root.join(file)).expect("a lock file"));
 
         // The parsers and codecs below ours; a crate that only libFuzzer needs may differ.
-        for parser in ["hex", "prost", "rustix", "serde_json", "toml_edit", "zerocopy"] {
+        for parser in ["hex", "prost", "rustix", "serde_json", "toml_edit", "yara-x", "zerocopy"] {
             let version = |lock: &str| {
                 let at = lock.find(&format!("name = \"{parser}\"\n")).expect("it is there");
                 lock[at..].lines().nth(1).map(str::to_owned)
