@@ -45,6 +45,29 @@ impl fmt::Debug for FileKey {
     }
 }
 
+/// Text that is not the one form of a [`FileKey`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a file's key is 64 lower-case hexadecimal digits")]
+pub struct NoFileKey;
+
+impl FromStr for FileKey {
+    type Err = NoFileKey;
+
+    /// Reads what [`Display`](fmt::Display) writes.
+    fn from_str(text: &str) -> Result<Self, NoFileKey> {
+        let digits = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() != 64 || !text.as_bytes().iter().all(digits) {
+            return Err(NoFileKey);
+        }
+        let mut key = [0; 32];
+        for (half, into) in [&text[..32], &text[32..]].into_iter().zip(key.chunks_mut(16)) {
+            let number = u128::from_str_radix(half, 16).map_err(|_| NoFileKey)?;
+            into.copy_from_slice(&number.to_be_bytes());
+        }
+        Ok(Self(key))
+    }
+}
+
 /// The number of a case: a question from its first read to its answer and in the explanations after.
 ///
 /// Never given twice in the life of a host. Never zero, so that a zeroed record names no case.
@@ -139,6 +162,18 @@ impl<'de> serde::Deserialize<'de> for EngineName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_files_key_is_read_as_it_is_written_and_not_otherwise() {
+        let key = FileKey(std::array::from_fn(|n| n.to_le_bytes()[0].wrapping_sub(16)));
+        let text = key.to_string();
+
+        assert_eq!(text.parse(), Ok(key));
+        let signed = format!("+{}", &text[1..]);
+        for bad in ["", &text[1..], &format!("{text}0"), &text.to_uppercase(), &signed] {
+            assert_eq!(bad.parse::<FileKey>(), Err(NoFileKey), "{bad:?} was taken");
+        }
+    }
 
     #[test]
     fn engine_names_keep_to_their_alphabet() {

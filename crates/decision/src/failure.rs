@@ -108,7 +108,7 @@ pub const fn row(reason: FailureReason) -> Row {
             "Find the cause in `outrigger engines`, then `outrigger engine release`."),
         // The crash or hang was counted; the object must not be able to switch the engine off.
         R::PoisonedObject => row_of(Fallback, Engine, SPARED, Warning,
-            "Send the file to the engine's vendor; `outrigger engine release` has it tried again."),
+            "Send the file to the engine's vendor; `outrigger engine reload` has it tried again."),
         R::OutOfMemory => row_of(Fallback, Engine, COUNTS, Warning,
             "Raise `memory_bytes` in the engine's manifest, or report the use to its vendor."),
         R::ForkBomb => row_of(Note, Engine, COUNTS, Error,

@@ -22,6 +22,7 @@ mod keepsakes;
 mod ledger;
 mod machine;
 mod metrics;
+mod poisoned;
 mod reader;
 mod request;
 mod server;

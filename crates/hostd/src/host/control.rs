@@ -33,7 +33,7 @@ use super::keepsakes::{self, Keepsakes};
 use super::machine::{self, Machine};
 use super::metrics;
 use super::server::{self, Errand};
-use super::{Host, VolumeFacts, lock, status, verdicts};
+use super::{Host, VolumeFacts, lock, poisoned, status, verdicts};
 use crate::keeper;
 use crate::shared::{SECOND, hear, signal};
 
@@ -119,6 +119,8 @@ struct Control {
     gate_starts: u64,
     machine: Machine,
     keepsakes: Keepsakes,
+    /// Of which content the memory of poisoned objects is that the host before left.
+    poisoned_by: poisoned::Contents,
     /// The kernel is kept, coverage having been probed on it.
     kernel_kept: bool,
     /// When something was last seen not to be written for want of room, ns, while that may go on.
@@ -160,6 +162,9 @@ impl Control {
         let groups = header.groups().map(|(_, group)| group.number()).collect();
         let launcher = SandboxLauncher::new(groups, PERMISSION_MASK);
         let origin = host.shared.origin.try_clone().context("cannot copy a descriptor")?;
+        let keepsakes = Keepsakes::new(&host.config.state_dir);
+        let kept = keepsakes.read(keepsakes::POISONED).unwrap_or_default();
+        let poisoned_by = poisoned::read(&kept, &host.manifests, &mut lock(&host.core).poison);
         let takes_over =
             host.shared.predecessor.is_some() && header.host_starts.load(Ordering::Acquire) <= 1;
         Ok(Self {
@@ -181,7 +186,8 @@ impl Control {
             },
             gate_starts: header.gate_starts.load(Ordering::Acquire),
             machine: Machine::default(),
-            keepsakes: Keepsakes::new(&host.config.state_dir),
+            keepsakes,
+            poisoned_by,
             kernel_kept: false,
             disk_full: None,
             journal_due: 0,
@@ -393,6 +399,7 @@ impl Control {
             Happening::Docked(place, link) => {
                 tracing::info!("engine {} has docked", name(place));
                 journal.write("engine-docked", json!({ "engine": name(place) }));
+                self.recall_poisoned(place);
                 self.dock(place, *link);
             }
             Happening::Lost(place, reason) => {
@@ -422,16 +429,12 @@ impl Control {
             Happening::Released(place) => {
                 tracing::info!("engine {} is released", name(place));
                 journal.write("engine-released", json!({ "engine": name(place) }));
-                if let Some(index) = EngineIndex::new(place) {
-                    lock(&self.host.core).poison.forget(index);
-                }
+                self.forget_poisoned(place);
             }
             Happening::ContentChanged(place, content) => {
                 journal
                     .write("content-loaded", json!({ "engine": name(place), "content": content }));
-                if let Some(index) = EngineIndex::new(place) {
-                    lock(&self.host.core).poison.forget(index);
-                }
+                self.forget_poisoned(place);
                 self.host.new_epoch();
             }
             Happening::ContentRefused(place, why) => {
@@ -487,6 +490,9 @@ impl Control {
         };
         self.host.finish_all(&mut ended);
         self.collect_bells();
+        if poisoned.is_some() {
+            self.keep_poisoned();
+        }
         if let Some((true, object)) = poisoned {
             let name = &self.host.manifests[place].name;
             tracing::warn!(
@@ -497,6 +503,45 @@ impl Control {
             self.host.journal.write("object-poisoned", value);
             self.supervisor.pardon(place, clock::now());
         }
+    }
+
+    /// At an engine's first dock: what an earlier host remembered of it holds if its content is the same.
+    fn recall_poisoned(&mut self, place: usize) {
+        let Some(before) = self.poisoned_by[place].take() else { return };
+        let now = self.supervisor.status().into_iter().nth(place).and_then(|engine| engine.content);
+        if now.as_deref() != Some(&*before) {
+            self.forget_poisoned(place);
+        }
+    }
+
+    /// It is asked about everything again: it was released, or judges by other content.
+    fn forget_poisoned(&mut self, place: usize) {
+        let Some(index) = EngineIndex::new(place) else { return };
+        self.poisoned_by[place] = None;
+        let forgot = {
+            let poison = &mut lock(&self.host.core).poison;
+            let any = poison.rows(index).next().is_some();
+            poison.forget(index);
+            any
+        };
+        if forgot {
+            self.keep_poisoned();
+        }
+    }
+
+    /// Keeps what engines crashed on for the next host.
+    fn keep_poisoned(&mut self) {
+        let contents = self
+            .supervisor
+            .status()
+            .into_iter()
+            .zip(&self.poisoned_by)
+            .map(|(engine, before)| engine.content.or_else(|| before.clone()))
+            .collect();
+        let manifests = &self.host.manifests;
+        let rows = poisoned::rows(&lock(&self.host.core).poison, manifests.len());
+        let text = poisoned::write(rows, manifests, &contents);
+        self.keepsakes.keep(keepsakes::POISONED, text, clock::now());
     }
 
     fn collect_bells(&self) {

@@ -4,6 +4,8 @@
 //! and it is tried again every second until it is written.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::journal::Trouble;
@@ -13,6 +15,11 @@ use crate::shared::SECOND;
 pub(crate) const LAST_GOOD: &str = "last-good.toml";
 /// The kernel that coverage was last probed on.
 pub(crate) const KERNEL: &str = "kernel";
+
+/// What engines crashed or hung on.
+pub(crate) const POISONED: &str = "poisoned.jsonl";
+/// Longest file that is read, in bytes.
+pub(crate) const KEPT_MAX: usize = 16 << 20;
 
 /// The files, and what of them waits to be written.
 #[derive(Debug)]
@@ -33,7 +40,10 @@ impl Keepsakes {
 
     /// What was kept under `name`, if anything that can be read was.
     pub(crate) fn read(&self, name: &str) -> Option<String> {
-        std::fs::read_to_string(self.folder.join(name)).ok()
+        let mut text = String::new();
+        let file = File::open(self.folder.join(name)).ok()?;
+        file.take(KEPT_MAX as u64).read_to_string(&mut text).ok()?;
+        Some(text)
     }
 
     /// Keeps `content` under `name`, now or as soon as it can be written.

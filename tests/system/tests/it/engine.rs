@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use outrigger_api::control::{Decision, EngineAction, EngineState};
+use outrigger_api::control::{Decision, EngineAction, EngineState, Request};
 use outrigger_testkit::agent::{Agent, Opened};
 use outrigger_testkit::clock::{as_ms, now, wait_for};
 use outrigger_testkit::figures::{at_most, say, waits_at_most};
+use outrigger_testkit::host::Part;
 use outrigger_testkit::openers::{Openers, Target};
 use outrigger_testkit::ways::{self, Outcome};
 use outrigger_testkit::{EngineSetup, Host, Lab, Setup, bait, host};
@@ -240,6 +241,45 @@ pub(crate) fn a_poisoned_file_switches_nothing_off(lab: &Lab) -> Result<()> {
     ensure!(of("engine-crashed") >= 1, "fallbacks are counted as {fallbacks:?}");
     ensure!(of("poisoned-object") >= OPENS - 10, "fallbacks are counted as {fallbacks:?}");
     ensure!(host.log().contains("object-poisoned"), "the journal does not name the object");
+    host.end()
+}
+
+/// What crashed an engine twice is not put to it again by the next host, whether that came by a reload or by
+/// a crash, until the engine reads its content again.
+pub(crate) fn a_poisoned_file_is_known_to_the_next_host(lab: &Lab) -> Result<()> {
+    let scene = Scene::new(lab, 1)?;
+    let poison = scene.volume.put("poison", b"CRASHME")?;
+    let judge = EngineSetup::faulty_reader(ENGINE, "deny-marked crash-on CRASHME");
+    let setup = Setup::protecting(scene.path()).budget_ms(BUDGET_MS).uncached();
+    let host = lab.start(&setup.engine(judge))?;
+    let docked =
+        |host: &Host| host.wait_engine(ENGINE, EngineState::Docked, Duration::from_secs(5));
+    wait_for("a poisoned object", Duration::from_secs(10), || {
+        expect("the poisoned file", ways::open(&poison), Outcome::Through)?;
+        Ok((docked(&host)?.poisoned_objects == 1).then_some(()))
+    })?;
+
+    for end in ["a reload", "a crash"] {
+        let old = host.pids()?.host;
+        match end {
+            "a reload" => drop(host.ask(&Request::Reload)?),
+            _ => drop(host.signal(Part::Host, Signal::KILL)?),
+        }
+        host.wait_successor(old, Duration::from_secs(5))?;
+        docked(&host)?;
+        expect("the poisoned file", ways::open(&poison), Outcome::Through)?;
+        expect("the bad file", ways::open(&scene.eicar), Outcome::Refused)?;
+        let engine = host.engine(ENGINE)?;
+        ensure!(engine.starts == 1, "after {end} it was started {} times", engine.starts);
+        ensure!(engine.poisoned_objects == 1, "after {end}: {}", engine.poisoned_objects);
+    }
+
+    host.engine_action(ENGINE, EngineAction::Reload)?;
+    wait_for("everything to be asked again", Duration::from_secs(5), || {
+        Ok((host.engine(ENGINE)?.poisoned_objects == 0).then_some(()))
+    })?;
+    let kept = std::fs::read_to_string(host.folder().join("state/poisoned.jsonl"))?;
+    ensure!(kept.is_empty(), "still kept for the next host: {kept}");
     host.end()
 }
 

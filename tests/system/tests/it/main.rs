@@ -64,6 +64,7 @@ const TESTS: &[Test] = tests! {
     30 engine::dead_and_required_fails_closed;
     30 engine::killed_docks_again_at_once;
     60 engine::a_poisoned_file_switches_nothing_off;
+    60 engine::a_poisoned_file_is_known_to_the_next_host;
     30 engine::quarantine_ends_by_release;
 
     180 host::killed_fails_closed;
