@@ -30,9 +30,7 @@ fn main() {
     let mut host = Host::dock(Yara::new(options), &folder);
     for bytes in [0, 4 << 10, 1 << 20, 8 << 20] {
         let content = text(bytes);
-        scan(&mut host, &format!("{bytes} bytes of text"), || {
-            Ask::new(Event::FileOpen).content(&content)
-        });
+        scan(&mut host, &format!("{bytes} bytes of text"), || Ask::open(&content));
     }
     for path in arguments {
         scan(&mut host, &path.to_string_lossy(), || {

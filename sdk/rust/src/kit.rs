@@ -5,7 +5,7 @@
 //! [`PATIENCE`].
 //!
 //! ```
-//! # use outrigger_sdk::{Engine, Event, Judgement, Question, kit::{Ask, Host}};
+//! # use outrigger_sdk::{Engine, Judgement, Question, Verdict, kit::{Ask, Host}};
 //! # struct Doorman;
 //! impl Engine for Doorman {
 //!     # fn name(&self) -> &str { "doorman" }
@@ -17,8 +17,8 @@
 //! }
 //!
 //! let mut host = Host::dock(Doorman, "/nowhere");
-//! let case = host.ask(Ask::new(Event::FileOpen).path("/etc/motd").content(b"hello"));
-//! assert_eq!(host.verdict().case, case);
+//! let judged = host.judged(Ask::open(b"hello").path("/etc/motd"));
+//! assert_eq!(judged, (Verdict::Deny, "closed".to_owned()));
 //! ```
 //!
 //! # Panics
@@ -36,7 +36,7 @@ use std::time::Duration;
 use outrigger_api::frame::v1::{to_engine, to_host};
 use outrigger_api::frame::{CONTRACT, FRAME_MAX, decode_to_host, encode_to_engine};
 use outrigger_api::record::{EVENT_MAX, write_event};
-use outrigger_api::{CaseId, Event};
+use outrigger_api::{CaseId, Event, Verdict};
 use outrigger_dock::handshake::{CAPABILITIES, Offer, negotiate};
 use outrigger_dock::{
     EVENT_RING_BYTES, EventWriter, VERDICT_RING_BYTES, VerdictReader, content, control, sleep,
@@ -130,6 +130,14 @@ impl Host {
         let cases = asks.into_iter().map(|ask| self.queue(ask)).collect();
         self.publish();
         cases
+    }
+
+    /// Asks one question: the verdict on it, and what the engine says of that.
+    pub fn judged(&mut self, ask: Ask) -> (Verdict, String) {
+        let case = self.ask(ask);
+        let verdict = self.verdict();
+        assert_eq!(verdict.case, case, "a verdict on another question");
+        (verdict.verdict, verdict.detail.as_str().to_owned())
     }
 
     /// The next verdict.

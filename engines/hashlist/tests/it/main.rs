@@ -27,17 +27,6 @@ fn write(folder: &tempfile::TempDir, name: &str, text: &str) {
     std::fs::write(folder.path().join(name), text).expect("written");
 }
 
-fn judged(host: &mut Host, ask: Ask) -> (Verdict, String) {
-    let case = host.ask(ask);
-    let verdict = host.verdict();
-    assert_eq!(verdict.case, case);
-    (verdict.verdict, verdict.detail.as_str().to_owned())
-}
-
-fn open(content: &[u8]) -> Ask {
-    Ask::new(Event::FileOpen).path("/srv/file").content(content)
-}
-
 fn denied(name: &str) -> (Verdict, String) {
     (Verdict::Deny, format!("deny list: {name}"))
 }
@@ -52,9 +41,9 @@ fn a_listed_file_is_denied_and_another_allowed() {
     let mut host = Host::dock(Hashlist::default(), folder.path());
 
     assert_eq!(host.loaded(), "1 deny, 0 allow");
-    assert_eq!(judged(&mut host, open(BAD)), denied("bad-test"));
-    assert_eq!(judged(&mut host, open(b"a good file")), allowed());
-    assert_eq!(judged(&mut host, open(b"")), allowed());
+    assert_eq!(host.judged(Ask::open(BAD)), denied("bad-test"));
+    assert_eq!(host.judged(Ask::open(b"a good file")), allowed());
+    assert_eq!(host.judged(Ask::open(b"")), allowed());
 }
 
 #[test]
@@ -64,9 +53,9 @@ fn a_file_of_many_buffers_is_hashed_whole() {
     write(&folder, "large.deny", &line(&large, "large"));
     let mut host = Host::dock(Hashlist::default(), folder.path());
 
-    let whole = judged(&mut host, open(&large));
+    let whole = host.judged(Ask::open(&large));
     *large.last_mut().expect("not empty") ^= 1;
-    let changed = judged(&mut host, open(&large));
+    let changed = host.judged(Ask::open(&large));
 
     assert_eq!([whole, changed], [denied("large"), allowed()]);
 }
@@ -78,7 +67,7 @@ fn a_nameless_entry_is_named_by_its_hash() {
     let mut host = Host::dock(Hashlist::default(), folder.path());
 
     let name = hex::encode(&Sha256::digest(BAD)[..8]);
-    assert_eq!(judged(&mut host, open(BAD)), denied(&name));
+    assert_eq!(host.judged(Ask::open(BAD)), denied(&name));
 }
 
 #[test]
@@ -86,9 +75,9 @@ fn what_cannot_be_read_is_abstained_from() {
     let folder = folder();
     let mut host = Host::dock(Hashlist::default(), folder.path());
 
-    let absent = judged(&mut host, Ask::new(Event::FileOpen).absent(ContentAbsent::KeyMaterial));
+    let absent = host.judged(Ask::new(Event::FileOpen).absent(ContentAbsent::KeyMaterial));
     let unreadable = File::open(folder.path()).expect("a folder is no content");
-    let failed = judged(&mut host, Ask::new(Event::FileOpen).file_of(unreadable));
+    let failed = host.judged(Ask::new(Event::FileOpen).file_of(unreadable));
 
     assert_eq!(absent, (Verdict::Abstain, "content is key material".to_owned()));
     assert_eq!(failed.0, Verdict::Abstain);
@@ -101,8 +90,8 @@ fn without_a_deny_list_everything_is_allowed() {
     let mut host = Host::dock(Hashlist::default(), folder.path());
 
     assert_eq!(host.loaded(), "0 deny, 0 allow");
-    assert_eq!(judged(&mut host, open(BAD)), allowed());
-    assert_eq!(judged(&mut host, Ask::new(Event::FileOpen)), allowed());
+    assert_eq!(host.judged(Ask::open(BAD)), allowed());
+    assert_eq!(host.judged(Ask::new(Event::FileOpen)), allowed());
 }
 
 #[test]
@@ -112,7 +101,7 @@ fn a_reload_brings_new_lists_into_force() {
     write(&folder, "mine.allow", &line(BAD, "known"));
 
     assert_eq!(host.reload(), Ok("1 deny, 1 allow".to_owned()));
-    assert_eq!(judged(&mut host, open(BAD)), allowed());
+    assert_eq!(host.judged(Ask::open(BAD)), allowed());
 }
 
 #[test]
@@ -125,7 +114,7 @@ fn a_bad_line_leaves_the_old_lists_in_force() {
     let why = host.reload().expect_err("refused");
 
     assert!(why.ends_with("broken.deny:2: \"not\" is no SHA-256: 64 hexadecimal digits"), "{why}");
-    assert_eq!(judged(&mut host, open(BAD)), denied("bad-test"));
+    assert_eq!(host.judged(Ask::open(BAD)), denied("bad-test"));
 }
 
 #[test]
@@ -139,7 +128,7 @@ fn a_file_too_large_for_the_budget_is_left_and_the_next_one_judged() {
     let ask = Ask::new(Event::FileOpen).file_of(huge).within(Duration::from_millis(50));
     host.ask(ask);
 
-    assert_eq!(judged(&mut host, open(BAD)), denied("bad-test"));
+    assert_eq!(host.judged(Ask::open(BAD)), denied("bad-test"));
 }
 
 #[test]
@@ -148,8 +137,8 @@ fn the_program_docks_judges_and_stops() {
     let argument = folder.path().to_str().expect("a path of text");
     let mut host = Host::start(program(), &[argument]);
 
-    assert_eq!(judged(&mut host, open(BAD)), denied("bad-test"));
-    assert_eq!(judged(&mut host, open(b"a good file")), allowed());
+    assert_eq!(host.judged(Ask::open(BAD)), denied("bad-test"));
+    assert_eq!(host.judged(Ask::open(b"a good file")), allowed());
     host.stop().expect("a good end");
 }
 

@@ -9,7 +9,7 @@ use outrigger_sdk::kit::v1::{Heartbeat, Reload, to_engine, to_host};
 use outrigger_sdk::kit::{Ask, ContentAbsent};
 use outrigger_sdk::{Event, Verdict};
 
-use crate::{RULE, allowed, denied, dock, folder, judged, open, patient, write};
+use crate::{RULE, allowed, denied, dock, folder, patient, write};
 
 /// Minutes of work on a file that begins with `slow`, none on others.
 const SLOW_RULE: &str = "
@@ -28,9 +28,9 @@ fn what_a_rule_matches_is_denied_by_its_name_and_the_rest_allowed() {
     let mut host = dock(patient(), folder.path());
 
     assert_eq!(host.loaded(), "1 rule of 1 file");
-    assert_eq!(judged(&mut host, open(b"BAD file")), denied("begins_bad"));
-    assert_eq!(judged(&mut host, open(b"good file")), allowed());
-    assert_eq!(judged(&mut host, open(b"")), allowed());
+    assert_eq!(host.judged(Ask::open(b"BAD file")), denied("begins_bad"));
+    assert_eq!(host.judged(Ask::open(b"good file")), allowed());
+    assert_eq!(host.judged(Ask::open(b"")), allowed());
 }
 
 #[test]
@@ -40,8 +40,8 @@ fn a_file_is_searched_to_its_end() {
     let mut large = vec![b'.'; 3_000_000];
     large.extend_from_slice(b"at the very end");
 
-    assert_eq!(judged(&mut host, open(&large)), denied("late"));
-    assert_eq!(judged(&mut host, open(&large[..large.len() - 1])), allowed());
+    assert_eq!(host.judged(Ask::open(&large)), denied("late"));
+    assert_eq!(host.judged(Ask::open(&large[..large.len() - 1])), allowed());
 }
 
 #[test]
@@ -51,8 +51,8 @@ fn a_file_over_the_limit_is_judged_by_its_beginning() {
     let beginning = [&[b'.'; 996], b"MARK".as_slice(), &[b'.'; 5000]].concat();
     let behind = [&[b'.'; 997], b"MARK".as_slice(), &[b'.'; 5000]].concat();
 
-    assert_eq!(judged(&mut host, open(&beginning)), denied("marked"));
-    assert_eq!(judged(&mut host, open(&behind)), allowed());
+    assert_eq!(host.judged(Ask::open(&beginning)), denied("marked"));
+    assert_eq!(host.judged(Ask::open(&behind)), allowed());
 }
 
 #[test]
@@ -61,8 +61,8 @@ fn a_file_over_the_limit_is_abstained_from_where_that_is_wanted() {
     let options = Options { scan_bytes: 1000, over_size: OverSize::Abstain, ..patient() };
     let mut host = dock(options, folder.path());
 
-    let over = judged(&mut host, open(&[b"BAD".as_slice(), &[b'.'; 998]].concat()));
-    let just = judged(&mut host, open(&[b"BAD".as_slice(), &[b'.'; 997]].concat()));
+    let over = host.judged(Ask::open(&[b"BAD".as_slice(), &[b'.'; 998]].concat()));
+    let just = host.judged(Ask::open(&[b"BAD".as_slice(), &[b'.'; 997]].concat()));
 
     assert_eq!(over, (Verdict::Abstain, "1001 bytes, over the limit of 1000".to_owned()));
     assert_eq!(just, denied("begins_bad"));
@@ -74,11 +74,11 @@ fn a_slow_scan_is_abstained_from_in_time_and_those_behind_it_are_judged() {
     let folder = folder(&[SLOW_RULE, RULE].concat());
     let options = Options { scan_time: Duration::from_millis(50), ..Options::default() };
     let mut host = dock(options, folder.path());
-    assert_eq!(judged(&mut host, open(b"BAD")), denied("begins_bad"));
+    assert_eq!(host.judged(Ask::open(b"BAD")), denied("begins_bad"));
 
     let begun = Instant::now();
     let asks = [b"slow".as_slice(), b"BAD one", b"good", b"BAD two"];
-    let cases = host.ask_all(asks.map(|content| open(content).within(BUDGET)));
+    let cases = host.ask_all(asks.map(|content| Ask::open(content).within(BUDGET)));
     let verdicts: Vec<_> = asks.map(|_| host.verdict()).into();
     let took = begun.elapsed();
 
@@ -103,7 +103,7 @@ fn a_slow_scan_leaves_a_quarter_of_its_questions_time() {
     let mut host = dock(options, folder.path());
 
     // No verdict is sent once the time is over.
-    let slow = judged(&mut host, open(b"slow").within(Duration::from_millis(400)));
+    let slow = host.judged(Ask::open(b"slow").within(Duration::from_millis(400)));
 
     assert_eq!(slow.0, Verdict::Abstain);
     assert!(slow.1.starts_with("the scan took longer than "), "{}", slow.1);
@@ -116,14 +116,14 @@ fn while_too_many_scans_are_late_the_rest_is_abstained_from_at_once() {
     let mut host = dock(options, folder.path());
 
     for _ in 0..LATE_MAX {
-        assert_eq!(judged(&mut host, open(b"slow")).0, Verdict::Abstain);
+        assert_eq!(host.judged(Ask::open(b"slow")).0, Verdict::Abstain);
     }
-    let over = judged(&mut host, open(b"BAD"));
+    let over = host.judged(Ask::open(b"BAD"));
     // YARA-X ends the late ones by itself.
     let begun = Instant::now();
     let mut after = over.clone();
     while after.0 == Verdict::Abstain && begun.elapsed() < Duration::from_secs(20) {
-        after = judged(&mut host, open(b"BAD"));
+        after = host.judged(Ask::open(b"BAD"));
     }
 
     let busy = "every scanner is held by a scan that is late".to_owned();
@@ -136,9 +136,9 @@ fn what_cannot_be_read_is_abstained_from() {
     let folder = folder(RULE);
     let mut host = dock(patient(), folder.path());
 
-    let absent = judged(&mut host, Ask::new(Event::FileOpen).absent(ContentAbsent::KeyMaterial));
+    let absent = host.judged(Ask::new(Event::FileOpen).absent(ContentAbsent::KeyMaterial));
     let unreadable = File::open(folder.path()).expect("a folder is no content");
-    let failed = judged(&mut host, Ask::new(Event::FileOpen).file_of(unreadable));
+    let failed = host.judged(Ask::new(Event::FileOpen).file_of(unreadable));
 
     assert_eq!(absent, (Verdict::Abstain, "content is key material".to_owned()));
     assert_eq!(failed.0, Verdict::Abstain);
@@ -151,20 +151,20 @@ fn without_rules_everything_is_allowed() {
     let mut host = dock(patient(), folder.path());
 
     assert_eq!(host.loaded(), "0 rules of 0 files");
-    assert_eq!(judged(&mut host, open(b"BAD")), allowed());
+    assert_eq!(host.judged(Ask::open(b"BAD")), allowed());
 }
 
 #[test]
 fn a_reload_brings_new_rules_into_force() {
     let folder = folder(RULE);
     let mut host = dock(patient(), folder.path());
-    assert_eq!(judged(&mut host, open(b"BAD")), denied("begins_bad"));
+    assert_eq!(host.judged(Ask::open(b"BAD")), denied("begins_bad"));
 
     write(&folder, "test.yar", "rule other { strings: $a = \"WORSE\" condition: $a }");
 
     assert_eq!(host.reload(), Ok("1 rule of 1 file".to_owned()));
-    assert_eq!(judged(&mut host, open(b"BAD")), allowed());
-    assert_eq!(judged(&mut host, open(b"WORSE")), denied("other"));
+    assert_eq!(host.judged(Ask::open(b"BAD")), allowed());
+    assert_eq!(host.judged(Ask::open(b"WORSE")), denied("other"));
 }
 
 /// The compiler's last file is a pipe that nobody has closed yet, so it cannot have ended before the
@@ -174,7 +174,7 @@ fn a_long_compile_holds_up_no_question() {
     const RULES: usize = 3000;
     let folder = folder(RULE);
     let mut host = dock(patient(), folder.path());
-    assert_eq!(judged(&mut host, open(b"BAD")), denied("begins_bad"));
+    assert_eq!(host.judged(Ask::open(b"BAD")), denied("begins_bad"));
     let rule = |n| format!("rule r{n} {{ strings: $a = \"text of rule {n}\" condition: $a }}\n");
     write(&folder, "many.yar", &(0..RULES).map(rule).collect::<String>());
     write(&folder, "test.yar", "");
@@ -187,7 +187,7 @@ fn a_long_compile_holds_up_no_question() {
     host.ping(1);
     assert_eq!(host.message(), to_host::Message::Heartbeat(Heartbeat { nonce: 1 }));
     let meanwhile = [b"BAD".as_slice(), b"text of rule 7", b"BAD"]
-        .map(|content| judged(&mut host, open(content)));
+        .map(|content| host.judged(Ask::open(content)));
     drop(pipe);
     let to_host::Message::ContentLoaded(loaded) = host.message() else {
         panic!("the rules were not told of");
@@ -195,8 +195,8 @@ fn a_long_compile_holds_up_no_question() {
 
     assert_eq!(meanwhile, [denied("begins_bad"), allowed(), denied("begins_bad")]);
     assert_eq!(loaded.content, format!("{RULES} rules of 3 files"));
-    assert_eq!(judged(&mut host, open(b"text of rule 7")), denied("r7"));
-    assert_eq!(judged(&mut host, open(b"BAD")), allowed());
+    assert_eq!(host.judged(Ask::open(b"text of rule 7")), denied("r7"));
+    assert_eq!(host.judged(Ask::open(b"BAD")), allowed());
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn rules_that_are_taken_away_deny_nothing() {
     write(&folder, "test.yar", "");
 
     assert_eq!(host.reload(), Ok("0 rules of 1 file".to_owned()));
-    assert_eq!(judged(&mut host, open(b"BAD")), allowed());
+    assert_eq!(host.judged(Ask::open(b"BAD")), allowed());
 }
 
 #[test]
@@ -219,5 +219,5 @@ fn a_bad_file_leaves_the_old_rules_in_force_and_is_told_with_its_line() {
     let why = host.reload().expect_err("refused");
 
     assert!(why.contains("/broken.yar:3: syntax error"), "{why}");
-    assert_eq!(judged(&mut host, open(b"BAD")), denied("begins_bad"));
+    assert_eq!(host.judged(Ask::open(b"BAD")), denied("begins_bad"));
 }

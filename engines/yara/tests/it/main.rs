@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use outrigger_engine_yara::{Options, Yara};
-use outrigger_sdk::kit::{Ask, Host};
-use outrigger_sdk::{Event, Verdict};
+use outrigger_sdk::Verdict;
+use outrigger_sdk::kit::Host;
 
 /// A rule for the tests: what it denies begins with `BAD`.
 const RULE: &str = "rule begins_bad { condition: uint16be(0) == 0x4241 and uint8(2) == 0x44 }\n";
@@ -38,17 +38,6 @@ fn patient() -> Options {
 
 fn dock(options: Options, folder: impl Into<PathBuf>) -> Host {
     Host::dock(Yara::new(options), folder)
-}
-
-fn open(content: &[u8]) -> Ask {
-    Ask::new(Event::FileOpen).path("/srv/file").content(content)
-}
-
-fn judged(host: &mut Host, ask: Ask) -> (Verdict, String) {
-    let case = host.ask(ask);
-    let verdict = host.verdict();
-    assert_eq!(verdict.case, case);
-    (verdict.verdict, verdict.detail.as_str().to_owned())
 }
 
 fn denied(rule: &str) -> (Verdict, String) {

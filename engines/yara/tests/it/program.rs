@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::process::Command;
 
-use outrigger_sdk::kit::Host;
+use outrigger_sdk::kit::{Ask, Host};
 
-use crate::{RULE, allowed, denied, folder, judged, open};
+use crate::{RULE, allowed, denied, folder};
 
 fn program() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_outrigger-engine-yara"))
@@ -21,8 +21,8 @@ fn it_docks_judges_and_stops() {
     let folder = folder(RULE);
     let mut host = start(&folder);
 
-    assert_eq!(judged(&mut host, open(b"BAD")), denied("begins_bad"));
-    assert_eq!(judged(&mut host, open(b"good")), allowed());
+    assert_eq!(host.judged(Ask::open(b"BAD")), denied("begins_bad"));
+    assert_eq!(host.judged(Ask::open(b"good")), allowed());
     host.stop().expect("a good end");
 }
 

@@ -4,15 +4,16 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use outrigger_sdk::Verdict;
+use outrigger_sdk::kit::Ask;
 
-use crate::{allowed, denied, dock, judged, open, patient, samples, shipped};
+use crate::{allowed, denied, dock, patient, samples, shipped};
 
 #[test]
 fn every_rule_finds_its_samples() {
     let mut host = dock(patient(), shipped());
 
     for (rule, sample) in samples::bad() {
-        assert_eq!(judged(&mut host, open(&sample)), denied(rule), "{}", shown(&sample));
+        assert_eq!(host.judged(Ask::open(&sample)), denied(rule), "{}", shown(&sample));
     }
 }
 
@@ -21,7 +22,7 @@ fn what_only_looks_like_it_is_allowed() {
     let mut host = dock(patient(), shipped());
 
     for sample in samples::clean() {
-        assert_eq!(judged(&mut host, open(&sample)), allowed(), "{}", shown(&sample));
+        assert_eq!(host.judged(Ask::open(&sample)), allowed(), "{}", shown(&sample));
     }
 }
 
@@ -49,7 +50,7 @@ fn the_rules_match_neither_themselves_nor_their_tests() {
     files.push(tests);
 
     for file in files {
-        let (verdict, detail) = judged(&mut host, open(text(&file).as_bytes()));
+        let (verdict, detail) = host.judged(Ask::open(text(&file).as_bytes()));
         assert_eq!(verdict, Verdict::Allow, "{}: {detail}", file.display());
     }
 }

@@ -38,6 +38,11 @@ impl Ask {
         Self::numbered(event.number())
     }
 
+    /// A question about the open of a file that holds `bytes`.
+    pub fn open(bytes: &[u8]) -> Self {
+        Self::new(Event::FileOpen).content(bytes)
+    }
+
     /// A question about the event of this number, which need not exist.
     pub fn numbered(event: u16) -> Self {
         Self {
