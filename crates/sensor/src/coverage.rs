@@ -38,7 +38,7 @@ pub enum TrialError {
     NotObeyed,
 }
 
-fn call<E: Into<io::Error>>(call: &'static str) -> impl FnOnce(E) -> TrialError {
+pub(crate) fn call<E: Into<io::Error>>(call: &'static str) -> impl FnOnce(E) -> TrialError {
     move |source| TrialError::Call { call, source: source.into() }
 }
 
@@ -88,7 +88,7 @@ fn try_event(event: Event) -> Result<(), TrialError> {
     result
 }
 
-fn private_tmpfs() -> Result<OwnedFd, TrialError> {
+pub(crate) fn private_tmpfs() -> Result<OwnedFd, TrialError> {
     let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).map_err(call("fsopen"))?;
     fsconfig_create(&context).map_err(call("fsconfig"))?;
     fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty())

@@ -57,19 +57,24 @@ pub fn object(file: BorrowedFd<'_>) -> io::Result<Object> {
         | StatxFlags::CTIME;
     let stat = statx(file, c"", flags, wanted)?;
     let device = u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor);
-    let mut key = [0; 32];
-    key[..8].copy_from_slice(&device.to_le_bytes());
-    key[8..16].copy_from_slice(&stat.stx_ino.to_le_bytes());
     let seconds = u64::try_from(stat.stx_ctime.tv_sec).unwrap_or(0);
     let nanos = u64::from(stat.stx_ctime.tv_nsec);
     Ok(Object {
-        key: FileKey(key),
+        key: file_key(device, stat.stx_ino),
         device,
         size: stat.stx_size,
         changed: seconds.saturating_mul(1_000_000_000).saturating_add(nanos),
         mode: u32::from(stat.stx_mode),
         owner: stat.stx_uid,
     })
+}
+
+/// The key of the file with this inode number on this device (`major << 32 | minor`).
+pub(crate) fn file_key(device: u64, inode: u64) -> FileKey {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&device.to_le_bytes());
+    key[8..16].copy_from_slice(&inode.to_le_bytes());
+    FileKey(key)
 }
 
 /// How this kernel tells processes apart.
@@ -120,6 +125,33 @@ impl Subjects {
         }
         status_credentials(&std::fs::read(format!("/proc/{pid}/status")).ok()?)
     }
+
+    /// Key and effective credentials of a process that does not wait, so that it can end any moment: what
+    /// can only be found out by its pid is left out once it has ended, since the pid may be another's.
+    pub fn of_running(
+        self,
+        pid: u32,
+        pidfd: BorrowedFd<'_>,
+    ) -> (Option<ProcessKey>, Option<Credentials>) {
+        if self.pidfd_info {
+            let info = sys::pidfd_info(pidfd).ok();
+            let credentials = info.map(|info| Credentials { uid: info.euid, gid: info.egid });
+            return (Some(self.key(pid, pidfd)), credentials);
+        }
+        let (key, credentials) = (self.key(pid, pidfd), self.credentials(pid, None));
+        if has_ended(pidfd) {
+            return (self.unique_pidfds.then_some(key), None);
+        }
+        (Some(key), credentials)
+    }
+}
+
+/// Whether the process behind a pidfd has ended, reaped or not.
+fn has_ended(pidfd: BorrowedFd<'_>) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    // If that cannot be told, it counts as ended: then nothing is said of it that may be wrong.
+    poll(&mut [PollFd::from_borrowed_fd(pidfd, PollFlags::IN)], Some(&at_once)) != Ok(0)
 }
 
 /// The user whom a process's folder in `/proc` belongs to: its effective user, or root for a process
@@ -208,6 +240,26 @@ mod tests {
         let init = slow.key(1, init.expect("it lives").as_fd());
 
         assert_ne!(own, init);
+    }
+
+    #[test]
+    fn of_a_process_that_ended_nothing_is_said_that_only_its_pid_tells() {
+        let slow = Subjects { unique_pidfds: false, pidfd_info: false };
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("cat starts");
+        let pidfd = handle(child.id()).expect("it waits for words");
+
+        let key = slow.key(child.id(), pidfd.as_fd());
+        let running = slow.of_running(child.id(), pidfd.as_fd());
+        drop(child.stdin.take());
+        child.wait().expect("it ends at the end of its words");
+        let ended = slow.of_running(child.id(), pidfd.as_fd());
+
+        assert_eq!(running.0, Some(key));
+        assert_eq!(running.1.map(|who| who.uid), Some(rustix::process::geteuid().as_raw()));
+        assert_eq!(ended, (None, None));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 //! path, its file system) is treated as hostile: paths are bytes, and no call of this crate waits for
 //! a file system that a user may serve (attributes are read with `AT_STATX_DONT_SYNC`).
 
+pub mod changes;
 pub mod clock;
 pub mod coverage;
 pub mod group;

@@ -47,6 +47,57 @@ pub(crate) fn fanotify_mark_file(
     check(result).map(drop)
 }
 
+/// `struct file_handle` with room for the longest handle there is.
+#[repr(C)]
+struct FileHandle {
+    len: c_uint,
+    kind: c_int,
+    bytes: [u8; HANDLE_MAX],
+}
+
+/// `MAX_HANDLE_SZ`.
+const HANDLE_MAX: usize = 128;
+
+/// Kind and bytes of the handle of an open file (`name_to_handle_at(2)`).
+pub(crate) fn name_to_handle(file: BorrowedFd<'_>) -> io::Result<(c_int, Vec<u8>)> {
+    const { assert!(size_of::<FileHandle>() == 8 + HANDLE_MAX) };
+    let room = c_uint::try_from(HANDLE_MAX).unwrap_or(0);
+    let mut handle = FileHandle { len: room, kind: 0, bytes: [0; HANDLE_MAX] };
+    let mut mount_id = 0;
+    // SAFETY: `handle` is laid out as `struct file_handle` with `len` bytes of room; it, the mount's id and
+    // the empty path outlive the call.
+    check(unsafe {
+        libc::name_to_handle_at(
+            file.as_raw_fd(),
+            c"".as_ptr(),
+            (&raw mut handle).cast(),
+            &raw mut mount_id,
+            libc::AT_EMPTY_PATH,
+        )
+    })?;
+    let len = usize::try_from(handle.len).unwrap_or(HANDLE_MAX).min(HANDLE_MAX);
+    Ok((handle.kind, handle.bytes[..len].to_vec()))
+}
+
+/// Opens a file by its handle (`open_by_handle_at(2)`); `mount` is any file on a mount of its file system.
+pub(crate) fn open_by_handle(
+    mount: BorrowedFd<'_>,
+    kind: c_int,
+    bytes: &[u8],
+    flags: c_int,
+) -> io::Result<OwnedFd> {
+    let mut handle = FileHandle { len: 0, kind, bytes: [0; HANDLE_MAX] };
+    let room = handle.bytes.get_mut(..bytes.len()).ok_or(io::ErrorKind::InvalidInput)?;
+    room.copy_from_slice(bytes);
+    handle.len = c_uint::try_from(bytes.len()).unwrap_or(0);
+    // SAFETY: `handle` is laid out as `struct file_handle`, `len` of its bytes are set, and it outlives the
+    // call; a number that names no open descriptor gives `EBADF`.
+    let fd = check(unsafe {
+        libc::open_by_handle_at(mount.as_raw_fd(), (&raw mut handle).cast(), flags)
+    })?;
+    Ok(own(fd))
+}
+
 /// `fcntl(2)` with an integer argument.
 pub(crate) fn fcntl(fd: RawFd, command: c_int, argument: c_int) -> io::Result<c_int> {
     // SAFETY: the commands used in this crate take an integer; a number that names no open

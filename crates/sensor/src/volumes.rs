@@ -249,7 +249,11 @@ impl Volumes {
     }
 
     /// Opens a mount point of the origin's namespace without asking anybody (`O_PATH`).
-    fn open_point(&self, point: &Path) -> io::Result<OwnedFd> {
+    ///
+    /// # Errors
+    ///
+    /// Those of `open(2)`.
+    pub fn open_point(&self, point: &Path) -> io::Result<OwnedFd> {
         let relative = point.strip_prefix("/").unwrap_or(point);
         let relative = if relative.as_os_str().is_empty() { Path::new(".") } else { relative };
         let path = CString::new(relative.as_os_str().as_bytes())
