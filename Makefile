@@ -5,7 +5,7 @@ BUILT := $(or $(CARGO_TARGET_DIR),target)
 
 # What `make run` needs, and what the demonstration and the measurements start.
 PLATFORM := --package outrigger-hostd --package outrigger-cli --package outrigger-engine-hashlist
-STARTED := $(PLATFORM) --package outrigger-engine-faulty
+STARTED := $(PLATFORM) --package outrigger-engine-hostile
 
 # The engine that `make run` docks: hashlist, or yara, which takes minutes to build.
 ENGINE ?= hashlist
@@ -23,6 +23,10 @@ run: ## start the platform here, with an engine docked (ENGINE=yara: another); P
 	if [ "$$(id -u)" != 0 ]; then \
 	    echo "make run: needs root, since only root may answer the kernel's questions (CAP_SYS_ADMIN)" >&2; \
 	    echo "          run: sudo make run" >&2; \
+	    exit 1; \
+	fi
+	if [ "$(ENGINE)" = hostile ]; then \
+	    echo "make run: engines/hostile attacks the platform, for tests alone; see it with: make faults" >&2; \
 	    exit 1; \
 	fi
 	tools/setup.sh build

@@ -13,8 +13,8 @@ pub const TOOL: &str = "outrigger";
 pub const HASHLIST: &str = "outrigger-engine-hashlist";
 /// The engine of the YARA rules.
 pub const YARA: &str = "outrigger-engine-yara";
-/// The engine that misbehaves on command.
-pub const FAULTY: &str = "outrigger-engine-faulty";
+/// The engine that attacks on command (`engines/hostile`).
+pub const HOSTILE: &str = "outrigger-engine-hostile";
 
 /// The built program `name`: from the folder in `OUTRIGGER_BIN_DIR`, else from the folder of the
 /// running program or one above it.

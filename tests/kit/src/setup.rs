@@ -194,10 +194,10 @@ impl EngineSetup {
         self
     }
 
-    /// The engine that does what its behaviour says (see the `faulty` package), here without content.
+    /// The engine that does what its behaviour says (see `engines/hostile`), here without content.
     pub fn faulty(name: &str, behaviour: &str) -> Self {
         let file = ("behaviour", behaviour.to_owned());
-        Self { reads_content: false, ..Self::new(name, binaries::FAULTY, file).argument(name) }
+        Self { reads_content: false, ..Self::new(name, binaries::HOSTILE, file).argument(name) }
     }
 
     /// As [`EngineSetup::faulty`], and it is given the content of every file.

@@ -1,11 +1,12 @@
 //! The engine as the SDK runs it: judges as it is told to.
 
 use std::error::Error;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use outrigger_sdk::{Engine, Judgement, Question};
+use outrigger_sdk::{Engine, Event, Judgement, Question};
 
 use crate::act;
 use crate::attack::VERSION;
@@ -17,21 +18,24 @@ const MARKER: &[u8] = b"EICAR-STANDARD-ANTIVIRUS";
 /// How much of a file is looked at, in bytes.
 const LOOK: usize = 4096;
 
-struct Faulty {
+struct Hostile {
     name: String,
     behaviour: Behaviour,
     loads: usize,
+    /// Questions since the behaviour was told.
+    judged: u64,
 }
 
 /// Docks and judges until the host ends it.
 pub(crate) fn run(name: &str) -> Result<(), Box<dyn Error>> {
-    let engine = Faulty { name: name.to_owned(), behaviour: Behaviour::default(), loads: 0 };
+    let engine =
+        Hostile { name: name.to_owned(), behaviour: Behaviour::default(), loads: 0, judged: 0 };
     let (control, content) = outrigger_dock::inherited()?;
     outrigger_sdk::run_on(control, content, engine, Path::new(outrigger_sdk::CONTENT_DIR))?;
     Ok(())
 }
 
-impl Engine for Faulty {
+impl Engine for Hostile {
     fn name(&self) -> &str {
         &self.name
     }
@@ -41,32 +45,54 @@ impl Engine for Faulty {
     }
 
     fn load(&mut self, _content: &Path) -> Result<String, String> {
-        let behaviour = Behaviour::read()?;
+        self.loads += 1;
+        let is_start = self.loads == 1;
+        self.behaviour = if is_start { Behaviour::at_start()? } else { Behaviour::told()? };
+        self.judged = 0;
+        let behaviour = &self.behaviour;
         if behaviour.crashes_at_load {
             std::process::abort();
         }
-        self.behaviour = behaviour;
-        self.loads += 1;
-        let text = &self.behaviour.text;
-        // What is to be done once is done when it is told, and not again in the engine's next life.
-        if self.loads == 1 {
-            return Ok(text.clone());
+        if let Some(time) = behaviour.load_for {
+            act::burn(Some(time));
         }
-        if self.behaviour.leaks {
+        if behaviour.loads_memory {
             act::leak();
         }
-        if self.behaviour.leaks_descriptors {
+        let text = behaviour.text.clone();
+        // What is to be done once is done when it is told, and not again in the engine's next life.
+        if is_start {
+            return Ok(text);
+        }
+        if behaviour.leaks {
+            act::leak();
+        }
+        if behaviour.leaks_descriptors {
             act::leak_descriptors();
         }
-        let said = self.behaviour.act.map(act::Act::try_it).unwrap_or_default();
+        let mut said = behaviour.act.map(act::Act::try_it).unwrap_or_default();
+        if behaviour.leaks_threads {
+            said += &act::leak_threads();
+        }
+        if let Some(time) = behaviour.fork_for {
+            said += &act::fork_for(time);
+        }
+        if let Some(time) = behaviour.print_for {
+            act::print_for(time);
+        }
         Ok(format!("{text}: {said}"))
     }
 
     fn judge(&mut self, question: &Question<'_>) -> Judgement {
+        self.judged += 1;
+        if self.behaviour.crash_after.is_some_and(|count| self.judged >= count) {
+            std::process::abort();
+        }
+        if self.behaviour.crashes_on_exec && question.event() == Event::ProcessExec {
+            std::process::abort();
+        }
         if self.behaviour.loops {
-            loop {
-                std::hint::spin_loop();
-            }
+            act::burn(None);
         }
         if self.behaviour.silent {
             // The SDK sends nothing for a question whose deadline has passed.
@@ -75,16 +101,27 @@ impl Engine for Faulty {
         if let Some(time) = self.behaviour.slow {
             sleep(time);
         }
+        if let Some(time) = self.behaviour.stall.take() {
+            sleep(time);
+        }
         let is_exempt = self.behaviour.exempt.is_some()
             && self.behaviour.exempt == question.credentials().map(|(uid, _)| uid);
-        if is_exempt || !self.behaviour.needs_content() {
+        if is_exempt {
+            return Judgement::allow();
+        }
+        if let (Some(end), Some(path)) = (&self.behaviour.denies_path, question.path())
+            && path.as_os_str().as_bytes().ends_with(end)
+        {
+            return Judgement::deny("it looks bad to me");
+        }
+        if !self.behaviour.needs_content() {
             return Judgement::allow();
         }
         self.judge_content(question)
     }
 }
 
-impl Faulty {
+impl Hostile {
     fn judge_content(&self, question: &Question<'_>) -> Judgement {
         let content = match question.content() {
             Ok(content) => content,
@@ -101,8 +138,13 @@ impl Faulty {
             Err(error) => return Judgement::abstain(error.to_string()),
         };
         let bytes = &bytes[..len];
-        if self.behaviour.crash_on.as_deref().is_some_and(|word| bytes.starts_with(word)) {
+        let begins_with =
+            |word: &Option<Vec<u8>>| word.as_deref().is_some_and(|word| bytes.starts_with(word));
+        if begins_with(&self.behaviour.crash_on) {
             std::process::abort();
+        }
+        if begins_with(&self.behaviour.burn_on) {
+            act::burn(None);
         }
         let is_marked = bytes.windows(MARKER.len()).any(|window| window == MARKER);
         if self.behaviour.denies_marked && is_marked {

@@ -1,9 +1,10 @@
 //! An engine that lies to its host, with the bare ends of the dock.
 //!
-//! It docks as any engine does and allows every question; besides, with every question, it lies in the
-//! one way that it was told.
+//! It docks as any engine does and allows every question; besides, with every question or as often as it
+//! was told, it lies in one way. It can be told another way, or to be honest, while it is docked.
 
 use std::error::Error;
+use std::io::ErrorKind;
 use std::os::fd::{AsFd, OwnedFd};
 use std::str::FromStr;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use outrigger_dock::{EventReader, VerdictWriter, control, sleep};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 
+use crate::behaviour::Behaviour;
 use crate::sys::StolenRing;
 
 /// The version that the tests' manifests name.
@@ -30,6 +32,8 @@ const LOOK: u64 = 20_000_000;
 /// One way to lie.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Lie {
+    /// None: it is honest.
+    Honest,
     /// Tries to change the size of its ring, then is honest.
     GrowRing,
     /// Stores behind the end of its ring.
@@ -46,6 +50,12 @@ pub(crate) enum Lie {
     Forge,
     /// Answers after the deadline.
     Late,
+    /// Answers questions, and no ping.
+    Deaf,
+    /// Sends lines for the journal without pause, and does nothing else any more.
+    Frames,
+    /// Answers cases that it was not asked about without pause, and does nothing else any more.
+    Verdicts,
 }
 
 struct Dock {
@@ -54,6 +64,8 @@ struct Dock {
     verdicts: VerdictWriter,
     stolen: StolenRing,
     lie: Lie,
+    /// How often it still lies.
+    times: u64,
 }
 
 /// Docks and lies until the host ends it.
@@ -84,6 +96,7 @@ pub(crate) fn run(name: &str, lie: Lie) -> Result<(), Box<dyn Error>> {
         verdicts: VerdictWriter::map(verdicts, bytes)?,
         control,
         lie,
+        times: u64::MAX,
     };
     let content = format!("attack {lie:?}: {said}");
     send(&dock.control, v1::to_host::Message::Docked(v1::Docked { content }))?;
@@ -110,7 +123,7 @@ impl Dock {
     }
 
     /// Answers the host's pings; whether it said to stop.
-    fn stopped(&self) -> Result<bool, Box<dyn Error>> {
+    fn stopped(&mut self) -> Result<bool, Box<dyn Error>> {
         let mut packet = [0; FRAME_MAX];
         loop {
             let mut polled = [PollFd::new(&self.control, PollFlags::IN)];
@@ -119,20 +132,35 @@ impl Dock {
             }
             let len = control::recv(self.control.as_fd(), &mut packet)?.len;
             match decode_to_engine(&packet[..len])? {
+                v1::to_engine::Message::Ping(_) if self.lie == Lie::Deaf => {}
                 v1::to_engine::Message::Ping(v1::Ping { nonce }) => {
                     let heartbeat = v1::Heartbeat { nonce };
                     send(&self.control, v1::to_host::Message::Heartbeat(heartbeat))?;
                 }
                 v1::to_engine::Message::Stop(_) => return Ok(true),
+                v1::to_engine::Message::Reload(_) => self.learn()?,
                 _ => {}
             }
         }
     }
 
+    /// Reads anew what it is to do.
+    fn learn(&mut self) -> Result<(), Box<dyn Error>> {
+        let told = Behaviour::told()?;
+        self.lie = told.attack.unwrap_or(Lie::Honest);
+        self.times = told.times.unwrap_or(u64::MAX);
+        let loaded = v1::ContentLoaded { content: told.text, refused: String::new() };
+        send(&self.control, v1::to_host::Message::ContentLoaded(loaded))
+    }
+
     fn answer(&mut self, event: &EventRecord) -> Result<(), Box<dyn Error>> {
         let honest = vote(event.case, Verdict::Allow);
+        if self.times == 0 {
+            return self.say(&[honest]);
+        }
+        self.times -= 1;
         match self.lie {
-            Lie::GrowRing => self.say(&[honest])?,
+            Lie::Honest | Lie::Deaf | Lie::GrowRing => self.say(&[honest])?,
             Lie::StoreBehindRing => {
                 self.say(&[honest])?;
                 self.stolen.store_behind();
@@ -166,8 +194,37 @@ impl Dock {
                 std::thread::sleep(Duration::from_nanos(left) + LATE);
                 self.say(&[honest])?;
             }
+            Lie::Frames => {
+                self.say(&[honest])?;
+                self.send_frames()?;
+            }
+            Lie::Verdicts => {
+                self.say(&[honest])?;
+                self.send_verdicts(event.case);
+            }
         }
         Ok(())
+    }
+
+    /// Sends frames until the host has closed the socket, or ends this process.
+    fn send_frames(&self) -> Result<(), Box<dyn Error>> {
+        let text = "and another line of nothing at all".to_owned();
+        let line = encode_to_host(v1::to_host::Message::Log(v1::Log { level: 3, text }));
+        loop {
+            match control::send(self.control.as_fd(), &line, &[]) {
+                Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error.into()),
+                Ok(()) | Err(_) => {}
+            }
+        }
+    }
+
+    /// Keeps the ring full of answers to a case that has ended, until the host ends this process.
+    fn send_verdicts(&mut self, case: CaseId) {
+        let double = vote(case, Verdict::Deny);
+        loop {
+            while self.verdicts.push(&double).is_ok() {}
+            self.verdicts.publish_and_wake();
+        }
     }
 
     fn say(&mut self, verdicts: &[[u8; VERDICT_SIZE]]) -> Result<(), Box<dyn Error>> {
@@ -208,6 +265,10 @@ impl FromStr for Lie {
 
     fn from_str(word: &str) -> Result<Self, String> {
         Ok(match word {
+            "honest" => Self::Honest,
+            "deaf" => Self::Deaf,
+            "frames" => Self::Frames,
+            "verdicts" => Self::Verdicts,
             "grow-ring" => Self::GrowRing,
             "store-behind-ring" => Self::StoreBehindRing,
             "cursor" => Self::Cursor,

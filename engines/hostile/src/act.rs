@@ -2,10 +2,12 @@
 
 use std::hint::black_box;
 use std::io;
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::str::FromStr;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::sys;
 
@@ -80,6 +82,57 @@ pub(crate) fn leak_descriptors() {
     while let Ok(copy) = io::stdin().as_fd().try_clone_to_owned() {
         std::mem::forget(copy);
     }
+}
+
+/// Computes, for `time` or without end.
+pub(crate) fn burn(time: Option<Duration>) {
+    let start = Instant::now();
+    while time.is_none_or(|time| start.elapsed() < time) {
+        std::hint::spin_loop();
+    }
+}
+
+/// Starts threads until one is refused, and ends none.
+pub(crate) fn leak_threads() -> String {
+    let mut started = 0;
+    while started < THREADS {
+        let forever = || {
+            loop {
+                thread::park();
+            }
+        };
+        match thread::Builder::new().stack_size(16 << 10).spawn(forever) {
+            Ok(_) => started += 1,
+            Err(error) => return format!("refused after {started} threads, {error}"),
+        }
+    }
+    format!("{started} threads were let")
+}
+
+/// Forks without pause for `time`.
+pub(crate) fn fork_for(time: Duration) -> String {
+    let start = Instant::now();
+    let (mut tried, mut last) = (0_u64, String::new());
+    while start.elapsed() < time {
+        last = told(sys::fork());
+        tried += 1;
+    }
+    format!("{tried} forks, {last}")
+}
+
+/// Has a thread print lines without pause for `time`.
+pub(crate) fn print_for(time: Duration) {
+    let print = move || {
+        let start = Instant::now();
+        while start.elapsed() < time {
+            // Nobody reads it any more if it cannot be written: there is nothing left to flood.
+            if writeln!(io::stderr(), "and another line of nothing at all").is_err() {
+                return;
+            }
+        }
+    };
+    // Without a thread nothing is printed, and whoever counts the lines finds that out.
+    drop(thread::Builder::new().spawn(print));
 }
 
 fn told(result: io::Result<()>) -> String {

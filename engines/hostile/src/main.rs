@@ -1,0 +1,33 @@
+//! **TEST ONLY.** An engine that attacks its platform on command; never dock it on a machine.
+//!
+//! What it does stands in the file `behaviour` of its content folder, as words (see [`behaviour`]); it
+//! reads the file when it starts and when the host tells it to read its content again. Told to
+//! `attack WHAT` when it starts, it uses no SDK but the bare ends of the dock, and lies through them
+//! ([`attack`]).
+
+mod act;
+mod attack;
+mod behaviour;
+mod judge;
+mod sys;
+
+use std::error::Error;
+
+use crate::behaviour::Behaviour;
+
+/// What whoever starts it, by hand or as an engine, is told first.
+const NOTICE: &str = "outrigger-engine-hostile is a TEST: it attacks the platform that docks it. \
+                      Never dock it on a machine that anybody needs";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    eprintln!("{NOTICE}");
+    let name = std::env::args().nth(1).ok_or("usage: outrigger-engine-hostile NAME")?;
+    let behaviour = Behaviour::at_start()?;
+    if behaviour.crashes_at_start {
+        std::process::abort();
+    }
+    match behaviour.attack {
+        Some(lie) => attack::run(&name, lie),
+        None => judge::run(&name),
+    }
+}
