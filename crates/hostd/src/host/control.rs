@@ -464,7 +464,7 @@ impl Control {
         let mut wakes = Vec::new();
         {
             let mut core = lock(&self.host.core);
-            let link = Link { events, verdicts, content, sequence: 0, unpublished: false };
+            let link = Link::new(events, verdicts, content);
             core.dock(index, link, clock::now());
             core.take_wakes(&mut wakes);
         }

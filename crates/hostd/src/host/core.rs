@@ -35,6 +35,10 @@ use super::ledger::{self, Ending};
 /// it is what a newcomer waits behind.
 const WINDOW: usize = 16;
 
+/// Verdicts that are taken from one engine before the others have their turn. One that means well has hardly ever
+/// more to say; one that writes without pause must not keep the lock.
+const VERDICTS_MAX: usize = 4 * WINDOW;
+
 /// A question as the reader took it in, before anybody was asked.
 #[derive(Debug)]
 pub(crate) struct Intake {
@@ -319,6 +323,9 @@ impl Core {
             let Some(engine) = self.engines.get_mut(index.get()) else { continue };
             let fields = engine.fields;
             let Presence::Docked(link) = &mut engine.state else { continue };
+            if !link.is_sound() {
+                continue;
+            }
             match write(&waiting.intake, waiting.case, index, fields, link, &mut self.record) {
                 Ok(()) => {
                     waiting.dispatched = waiting.dispatched.with(index);
@@ -331,6 +338,7 @@ impl Core {
                 // The engine takes nothing out of its ring: the deadline will show it as slow.
                 Err(PushError::Full) => {}
                 Err(error @ (PushError::Corrupt(_) | PushError::NoRecord { .. })) => {
+                    link.give_up();
                     self.notices.push(Notice::Fault {
                         engine: index,
                         reason: FailureReason::RingCorrupt,
@@ -366,17 +374,21 @@ impl Core {
 
     /// Whether any engine has said something that was not taken yet.
     pub(crate) fn has_verdicts(&mut self) -> bool {
-        self.engines.iter_mut().filter_map(Engine::link).any(|link| !link.verdicts.is_empty())
+        let mut links = self.engines.iter_mut().filter_map(Engine::link);
+        links.any(|link| link.is_sound() && !link.verdicts.is_empty())
     }
 
     fn collect_from(&mut self, place: usize, now: u64, ended: &mut Vec<Finished>) {
         let Some(index) = EngineIndex::new(place) else { return };
-        loop {
-            let Some(link) = self.engines[place].link() else { return };
+        for _ in 0..VERDICTS_MAX {
+            let Some(link) = self.engines[place].link().filter(|link| link.is_sound()) else {
+                return;
+            };
             let record = match link.verdicts.pop() {
                 Ok(Some(bytes)) => VerdictRecord::parse(&bytes),
                 Ok(None) => return,
                 Err(error) => {
+                    link.give_up();
                     let detail = error.to_string();
                     let reason = FailureReason::RingCorrupt;
                     self.notices.push(Notice::Fault { engine: index, reason, detail });

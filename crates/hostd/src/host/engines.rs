@@ -52,6 +52,29 @@ pub(crate) struct Link {
     pub(crate) sequence: u64,
     /// Written since the last publication.
     pub(crate) unpublished: bool,
+    /// One of its rings was found corrupt: neither is looked at any more.
+    corrupt: bool,
+}
+
+impl Link {
+    pub(crate) const fn new(
+        events: EventWriter,
+        verdicts: VerdictReader,
+        content: Option<OwnedFd>,
+    ) -> Self {
+        Self { events, verdicts, content, sequence: 0, unpublished: false, corrupt: false }
+    }
+
+    /// Whether its rings can be used.
+    pub(crate) const fn is_sound(&self) -> bool {
+        !self.corrupt
+    }
+
+    /// Notes that a ring of its is corrupt: it stays so until the engine's next process, and is one fault however
+    /// often somebody would look.
+    pub(crate) const fn give_up(&mut self) {
+        self.corrupt = true;
+    }
 }
 
 /// A record that the engine has and has not answered.
