@@ -13,11 +13,11 @@ ENGINE ?= hashlist
 # How often `make soak` runs the whole platform's tests, at their full lengths.
 ROUNDS ?= 1
 
-.PHONY: help run demo test check bench soak fuzz doctor fmt clean
+.PHONY: help run demo test check bench bench-peers soak fuzz doctor fmt clean
 .SILENT:
 
 help: ## say what can be done
-	sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "make %-8s %s\n", $$1, $$2 }'
+	sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "make %-11s %s\n", $$1, $$2 }'
 
 run: ## start the platform here, with an engine docked (ENGINE=yara: another); PROTECT=/path protects its file system
 	if [ "$$(id -u)" != 0 ]; then \
@@ -66,6 +66,17 @@ bench: ## measure what is promised; writes target/bench/report.json
 	tools/setup.sh test
 	cargo build --quiet --release --bins $(STARTED) --package outrigger-bench
 	$(BUILT)/release/outrigger-bench
+
+bench-peers: ## measure beside fapolicyd and clamonacc, in a root of their own; writes target/bench/peers.json
+	if [ "$$(id -u)" != 0 ]; then \
+	    echo "make bench-peers: needs root, to install the agents into a root of their own and to start them there" >&2; \
+	    echo "                  run: sudo make bench-peers" >&2; \
+	    exit 1; \
+	fi
+	tools/setup.sh peers
+	tools/peers.sh $(BUILT)/peers/root.tar
+	cargo build --quiet --release --bins $(PLATFORM) --package outrigger-engine-yara --package outrigger-bench
+	$(BUILT)/release/outrigger-bench-peers $(BUILT)/peers/root.tar
 
 soak: ## run the whole platform's tests at full length, ROUNDS times (default 1)
 	tools/setup.sh test

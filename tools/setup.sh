@@ -4,6 +4,7 @@
 #   tools/setup.sh build    compiler, linker, the pinned Rust toolchain
 #   tools/setup.sh test     the same, and what the tests start
 #   tools/setup.sh check    the same as build, and cargo-deny
+#   tools/setup.sh peers    the same as test, and what makes the root of the agents compared with
 #   tools/setup.sh fuzz     the same as build, and the C++ compiler that builds libFuzzer
 set -eu
 
@@ -70,18 +71,19 @@ deny() {
 
 for what in "${@:-build}"; do
     case $what in
-    build | check | fuzz | test) ;;
-    *) fail "'$what' is none of: build test check fuzz" ;;
+    build | check | fuzz | peers | test) ;;
+    *) fail "'$what' is none of: build test check fuzz peers" ;;
     esac
 done
 
 need cc gcc libc6-dev
 has rustup || need curl curl ca-certificates
 for what in "${@:-build}"; do
-    if [ "$what" = test ]; then
+    if [ "$what" = test ] || [ "$what" = peers ]; then
         need mkfs.ext4 e2fsprogs
         need unshare util-linux
     fi
+    if [ "$what" = peers ]; then need debootstrap debootstrap; fi
     if [ "$what" = fuzz ]; then need c++ g++; fi
 done
 packages

@@ -20,15 +20,15 @@ const PAGES: &[&str] = &["docs/requirements.md", "docs/specification.md"];
 const PROOFS: &[&str] = &["Shown by", "Figure", "Against"];
 /// Where the system's tests are listed.
 const TESTS: &str = "tests/system/tests/it/main.rs";
-/// Where the bench names what it measures.
-const BENCH: &str = "tests/bench/src";
+/// Where the benches name what they measure.
+const BENCHES: &[&str] = &["tests/bench/src", "tests/bench/src/peers"];
 
 /// What can be named.
 #[derive(Debug, Default)]
 struct Known {
     /// `module::name` of every test of the system.
     tests: Vec<String>,
-    /// The sources of the bench.
+    /// The sources of the benches.
     bench: String,
     makefile: String,
 }
@@ -60,9 +60,14 @@ impl Known {
             read(&root.join(TESTS))?.lines().filter_map(listed).map(str::to_owned).collect();
         ensure!(!tests.is_empty(), "{TESTS} lists no test: its form has changed");
         let mut bench = String::new();
-        let folder = root.join(BENCH);
-        for entry in folder.read_dir().with_context(|| format!("cannot list {BENCH}"))? {
-            bench.push_str(&read(&entry?.path())?);
+        for folder in BENCHES {
+            let entries = root.join(folder).read_dir();
+            for entry in entries.with_context(|| format!("cannot list {folder}"))? {
+                let path = entry?.path();
+                if path.is_file() {
+                    bench.push_str(&read(&path)?);
+                }
+            }
         }
         Ok(Self { tests, bench, makefile: read(&root.join("Makefile"))? })
     }

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use outrigger_testkit::figures::say;
 use outrigger_testkit::{openers, proc};
 
-use crate::report::{Figure, Promise, Report};
 use crate::scenario::{Bench, FILES, Running, Scenario};
+use outrigger_bench::report::{Figure, Promise, Report};
 
 /// How long nothing happens.
 const IDLE: Duration = Duration::from_secs(10);

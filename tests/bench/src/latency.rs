@@ -11,8 +11,8 @@ use outrigger_testkit::histogram::Summary;
 use outrigger_testkit::openers::open_once;
 use outrigger_testkit::{Histogram, bait};
 
-use crate::report::{Figure, Promise, Report};
 use crate::scenario::{Bench, FILES, Scenario, pin_to_one, unpin};
+use outrigger_bench::report::{Figure, Promise, Report};
 
 const ROUNDS: usize = 5;
 /// Opens per round, but of first opens, of which there is one per file.
@@ -99,7 +99,7 @@ pub(crate) fn measure(
                 p50: middle(|summary| summary.p50),
                 p99: middle(|summary| summary.p99),
                 unit: "ns",
-                vs: plan.vs,
+                vs: plan.vs.map(str::to_owned),
                 ratio_p50: against.map(|against| ratio_of(&pinned, at, against)),
                 ratio_p50_unpinned: against.map(|against| ratio_of(&unpinned, at, against)),
                 promise: plan.promise,

@@ -12,7 +12,6 @@
 
 mod cost;
 mod latency;
-mod report;
 mod scenario;
 mod throughput;
 
@@ -24,7 +23,7 @@ use std::time::Duration;
 use anyhow::Result;
 use outrigger_testkit::{Lab, World, agent, figures};
 
-use crate::report::Report;
+use outrigger_bench::report::Report;
 
 /// After this everything in the world is killed and the bench has failed.
 const LIMIT: Duration = Duration::from_secs(900);

@@ -10,37 +10,37 @@ use serde::Serialize;
 
 /// Every figure measured, in the order of its measurement.
 #[derive(Debug, Default)]
-pub(crate) struct Report {
-    figures: Vec<(&'static str, Figure)>,
+pub struct Report {
+    figures: Vec<(String, Figure)>,
 }
 
 /// One figure.
 #[derive(Debug, Clone, Default, Serialize)]
-pub(crate) struct Figure {
+pub struct Figure {
     /// The middle one of the values measured.
-    pub(crate) p50: f64,
+    pub p50: f64,
     /// 99 of 100 are at most this; of rates, the smallest of the rounds.
-    pub(crate) p99: f64,
+    pub p99: f64,
     /// `ns`, `per_s`, `bytes` or `cpu_percent`.
-    pub(crate) unit: &'static str,
+    pub unit: &'static str,
     /// The figure it is compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) vs: Option<&'static str>,
+    pub vs: Option<String>,
     /// Median of the rounds' ratios of the middle values.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) ratio_p50: Option<f64>,
+    pub ratio_p50: Option<f64>,
     /// The same without confinement to one processor.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) ratio_p50_unpinned: Option<f64>,
+    pub ratio_p50_unpinned: Option<f64>,
     /// What is promised of it, if anything.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) promise: Option<Promise>,
+    pub promise: Option<Promise>,
 }
 
 /// A bound on a figure.
 #[derive(Debug, Clone, Copy, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Promise {
+pub enum Promise {
     /// The ratio is at most this.
     RatioAtMost(f64),
     /// The ratio is at least this.
@@ -52,24 +52,29 @@ pub(crate) enum Promise {
 }
 
 impl Report {
-    pub(crate) fn add(&mut self, name: &'static str, figure: Figure) {
-        self.figures.push((name, figure));
+    /// Adds one figure.
+    pub fn add(&mut self, name: impl Into<String>, figure: Figure) {
+        self.figures.push((name.into(), figure));
     }
 
     /// Whether every promise is kept.
-    pub(crate) fn holds(&self) -> bool {
+    pub fn holds(&self) -> bool {
         self.figures.iter().all(|(_, figure)| figure.holds())
     }
 
     /// Writes the figures to `file`; others that stand there already stay.
-    pub(crate) fn write(&self, file: &Path) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn write(&self, file: &Path) -> Result<()> {
         let mut figures: BTreeMap<String, serde_json::Value> = fs::read_to_string(file)
             .ok()
             .and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok())
             .and_then(|mut report| serde_json::from_value(report["figures"].take()).ok())
             .unwrap_or_default();
         for (name, figure) in &self.figures {
-            figures.insert((*name).to_owned(), serde_json::to_value(figure)?);
+            figures.insert(name.clone(), serde_json::to_value(figure)?);
         }
         if let Some(folder) = file.parent() {
             fs::create_dir_all(folder)?;
@@ -80,7 +85,8 @@ impl Report {
 }
 
 impl Figure {
-    fn holds(&self) -> bool {
+    /// Whether what is promised of it is kept.
+    pub fn holds(&self) -> bool {
         match self.promise {
             Some(Promise::RatioAtMost(bound)) => self.ratio_p50.is_some_and(|ratio| ratio <= bound),
             Some(Promise::RatioAtLeast(bound)) => {
@@ -92,7 +98,8 @@ impl Figure {
         }
     }
 
-    fn promise_in_words(&self) -> String {
+    /// The promise and whether it is kept; empty without one.
+    pub fn promise_in_words(&self) -> String {
         let bound = match self.promise {
             Some(Promise::RatioAtMost(bound)) => format!("≤ {bound:.2} ×"),
             Some(Promise::RatioAtLeast(bound)) => format!("≥ {bound:.2} ×"),
@@ -119,7 +126,7 @@ impl fmt::Display for Report {
                 "{name:<22}{:>12}{:>12}  {:<16}{:>8}{:>10}  {}",
                 shown(figure.p50, figure.unit),
                 shown(figure.p99, figure.unit),
-                figure.vs.unwrap_or_default(),
+                figure.vs.as_deref().unwrap_or_default(),
                 ratio(figure.ratio_p50).unwrap_or_default(),
                 ratio(figure.ratio_p50_unpinned).unwrap_or_default(),
                 figure.promise_in_words(),
@@ -129,7 +136,8 @@ impl fmt::Display for Report {
     }
 }
 
-fn shown(value: f64, unit: &str) -> String {
+/// The value as a person reads it.
+pub fn shown(value: f64, unit: &str) -> String {
     match unit {
         "ns" => format!("{:.2} µs", value / 1e3),
         "per_s" => format!("{value:.0} /s"),

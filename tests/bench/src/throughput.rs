@@ -8,8 +8,8 @@ use outrigger_testkit::clock::{now, ns};
 use outrigger_testkit::figures::say;
 use outrigger_testkit::histogram::Summary;
 
-use crate::report::{Figure, Promise, Report};
 use crate::scenario::{Bench, FILES, Scenario};
+use outrigger_bench::report::{Figure, Promise, Report};
 
 const PROCESSES: usize = 8;
 const ROUNDS: usize = 5;
@@ -66,7 +66,7 @@ pub(crate) fn measure(
                 p50: rates[rates.len() / 2],
                 p99: rates[0],
                 unit: "per_s",
-                vs: plan.vs,
+                vs: plan.vs.map(str::to_owned),
                 ratio_p50: against.map(|against| {
                     let ratios = sorted(rounds.iter().map(|round| round[at] / round[against]));
                     ratios[ratios.len() / 2]

@@ -183,6 +183,8 @@ fn play(arguments: &[&str]) -> Result<()> {
             let turn = Turn { first: first.parse()?, start: start.parse()?, stop: stop.parse()? };
             rate(Path::new(folder), count.parse()?, &turn, *read == "read")
         }
+        ["each", folder, count, passes] => each(Path::new(folder), count.parse()?, passes.parse()?),
+        ["exec", path] => exec(Path::new(path)),
         ["write-race", way, folder, flags] => {
             race::write(way.parse()?, Path::new(folder), Path::new(flags))
         }
@@ -243,6 +245,28 @@ fn rate(folder: &Path, count: usize, turn: &Turn, read: bool) -> Result<()> {
         waits.add(crate::openers::open_once(path, read)?);
     }
     say(&serde_json::to_string(&waits.summary())?)
+}
+
+/// Opens, reads and closes each of the folder's files: once, and then `passes` times more. Tells how long
+/// the first and the later ones took.
+fn each(folder: &Path, count: usize, passes: usize) -> Result<()> {
+    let paths: Vec<_> = (0..count)
+        .map(|index| folder.join(format!("f{index}")))
+        .map(|path| std::ffi::CString::new(path.into_os_string().into_encoded_bytes()))
+        .collect::<Result<_, _>>()?;
+    let (mut first, mut again) = (Histogram::default(), Histogram::default());
+    for path in &paths {
+        first.add(crate::openers::open_once(path, true)?);
+    }
+    for path in paths.iter().cycle().take(count * passes) {
+        again.add(crate::openers::open_once(path, true)?);
+    }
+    say(&serde_json::to_string(&[first.summary(), again.summary()])?)
+}
+
+/// Executes a program; tells what came of it.
+fn exec(path: &Path) -> Result<()> {
+    say(&serde_json::to_string(&crate::ways::exec(path))?)
 }
 
 fn say_opened(tally: &Tally) -> Result<()> {

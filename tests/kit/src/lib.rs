@@ -22,6 +22,7 @@ pub mod lab;
 pub mod openers;
 pub mod proc;
 pub mod race;
+pub mod root;
 pub mod setup;
 pub mod shared;
 pub mod stall;

@@ -21,7 +21,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use crate::{proc, sys};
 
 /// Names the world's folder to the process inside.
-const VARIABLE: &str = "OUTRIGGER_WORLD";
+pub(crate) const VARIABLE: &str = "OUTRIGGER_WORLD";
 /// How long the kernel may take to end a world whose time is up.
 const GRACE: Duration = Duration::from_secs(10);
 
