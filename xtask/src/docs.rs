@@ -9,12 +9,16 @@ use outrigger_api::catalogue::ObjectKind;
 use outrigger_api::coverage::Level;
 use outrigger_api::{Event, FailureReason};
 use outrigger_decision::failure::{self, Fault, Reaction, Severity};
+use outrigger_sandbox::{CallList, CallRow, ENGINE, GATE};
 
 /// A page: where it lies, and what the code says it holds.
 type Page = (&'static str, fn() -> String);
 
-const PAGES: &[Page] =
-    &[("docs/reference/events.md", events), ("docs/reference/failures.md", failures)];
+const PAGES: &[Page] = &[
+    ("docs/reference/events.md", events),
+    ("docs/reference/failures.md", failures),
+    ("docs/reference/system-calls.md", system_calls),
+];
 
 /// Writes every page under `root`; a summary of it.
 pub(crate) fn write(root: &Path) -> Result<String> {
@@ -114,6 +118,48 @@ fn failures() -> String {
     page
 }
 
+fn system_calls() -> String {
+    let mut page = String::from(
+        "<!-- written by `cargo xtask docs` from crates/sandbox/src/seccomp/ -->\n\
+         # System calls\n\n\
+         What each kind of process that Outrigger consists of or starts may call, on x86-64. A list is what is\n\
+         allowed; what stands on none is not. A call by another architecture's table (32-bit) ends the process.\n\n\
+         | Process | List | Why |\n|---|---|---|\n\
+         | engine | [below](#engine) | reads what attackers wrote |\n\
+         | gate | [below](#gate) | must answer when all else is lost; needs next to nothing |\n\
+         | keeper | none | a list is inherited by all that it starts: \
+         [ADR 0007](../adr/0007-no-seccomp-filter-on-the-keeper.md) |\n\
+         | host | none | starts engines, which takes `mount`, `setuid`, `seccomp` and the like |\n\
+         | `outriggerd try` | none | an operator's command; starts the keeper |\n",
+    );
+    for list in [&ENGINE, &GATE] {
+        write_list(&mut page, list);
+    }
+    page
+}
+
+fn write_list(page: &mut String, list: &CallList) {
+    let kind = list.kind;
+    let title = format!("{}{}", kind[..1].to_uppercase(), &kind[1..]);
+    let names = |row: &CallRow| {
+        row.calls.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    };
+    write!(page, "\n## {title}\n\nA call that is not on the list {}.\n\n", list.otherwise)
+        .expect("a String takes all");
+    page.push_str("| Calls | Only | For |\n|---|---|---|\n");
+    for row in list.allowed() {
+        let (calls, only) = (names(&row), row.only.join("; or "));
+        writeln!(page, "| {calls} | {only} | {} |", sentence(row.why)).expect("a String takes all");
+    }
+    let mut judged = list.judged().peekable();
+    if judged.peek().is_some() {
+        page.push_str("\nAnswered by the host, by number and registers alone:\n\n| Call | Answer |\n|---|---|\n");
+    }
+    for row in judged {
+        writeln!(page, "| {} | {} |", names(&row), sentence(row.why)).expect("a String takes all");
+    }
+}
+
 const fn reaction(reaction: Reaction) -> &'static str {
     match reaction {
         Reaction::Fallback => "fallback",
@@ -187,6 +233,8 @@ mod tests {
             events().lines().filter(|line| line.starts_with("| `")).count(),
             Event::ALL.len()
         );
+        let lists = system_calls();
+        assert!(lists.contains("`futex`") && lists.contains("`fanotify_mark`"), "{lists}");
         let rows = failures().lines().filter(|line| line.starts_with("| `")).count();
         assert_eq!(rows, 2 * FailureReason::ALL.len());
     }

@@ -15,7 +15,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-const PAGES: &[&str] = &["docs/requirements.md", "docs/specification.md"];
+const PAGES: &[&str] = &["docs/requirements.md", "docs/specification.md", "docs/threat-model.md"];
 /// Headings of the columns in which everything must be there.
 const PROOFS: &[&str] = &["Shown by", "Figure", "Against"];
 /// Where the system's tests are listed.
@@ -48,7 +48,7 @@ pub(crate) fn check(root: &Path) -> Result<String> {
     if !wrong.is_empty() {
         bail!("docs: named but not there:\n  {}", wrong.join("\n  "));
     }
-    Ok(format!("docs: {names} proofs and links named by {} are there", PAGES.join(" and ")))
+    Ok(format!("docs: {names} proofs and links named by {} are there", PAGES.join(", ")))
 }
 
 impl Known {

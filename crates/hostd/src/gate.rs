@@ -50,33 +50,6 @@ const START_LIMIT: u64 = 10 * SECOND;
 /// can be stuck in the kernel waiting for a file system's server.
 const DEATH_LIMIT: u64 = clock::ms(200);
 
-/// The calls that the gate makes, and no others: there is none that opens, maps, connects or executes.
-const CALLS: &[i64] = &[
-    // Waiting, and the time.
-    libc::SYS_ppoll,
-    libc::SYS_clock_gettime,
-    libc::SYS_restart_syscall,
-    // Signals and wake-ups in; answers and wake-ups out.
-    libc::SYS_read,
-    libc::SYS_write,
-    // Leases, marks, descriptors.
-    libc::SYS_fcntl,
-    libc::SYS_fanotify_mark,
-    libc::SYS_close,
-    // The sweep through the table.
-    libc::SYS_lseek,
-    libc::SYS_getdents64,
-    // Ending a hung host, and itself.
-    libc::SYS_pidfd_send_signal,
-    libc::SYS_exit_group,
-    // What the C library needs to abort.
-    libc::SYS_rt_sigprocmask,
-    libc::SYS_rt_sigreturn,
-    libc::SYS_getpid,
-    libc::SYS_gettid,
-    libc::SYS_tgkill,
-];
-
 /// Ticks in a row in which a host must look hung.
 const TICKS_MIN: u32 = 6;
 
@@ -96,7 +69,7 @@ pub(crate) fn run(shared: &'static Shared) -> ! {
         tracing::warn!("the gate's memory is not locked: {error}");
     }
     let refused = outrigger_sandbox::Otherwise::Errno(rustix::io::Errno::PERM.raw_os_error());
-    if let Err(error) = outrigger_sandbox::confine_self(CALLS, refused) {
+    if let Err(error) = outrigger_sandbox::confine_self(&outrigger_sandbox::GATE, refused) {
         tracing::warn!("the gate has no seccomp filter: {error}");
     }
     gate.take_over();

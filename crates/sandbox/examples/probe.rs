@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use outrigger_sandbox::{
-    Confinement, Limits, Otherwise, confine_self, lock_memory, set_parent_death_signal, start,
+    Confinement, GATE, Limits, Otherwise, confine_self, lock_memory, set_parent_death_signal, start,
 };
 
 /// The descriptor that the tests grant: a file, open for reading.
@@ -37,8 +37,20 @@ fn main() {
         ["open", path] => say(File::open(path).map(drop)),
         ["list", path] => say(std::fs::read_dir(path).map(drop)),
         ["write", path] => say(std::fs::write(path, "x")),
+        ["map-code", path] => say(code::map_file(path)),
+        ["map-code-later", path] => {
+            println!("here");
+            code::wait_for_a_byte();
+            say(code::map_file(path));
+        }
+        ["map-granted-later"] => {
+            println!("here");
+            code::wait_for_a_byte();
+            say(code::map_granted(GRANTED + 1));
+        }
         ["remove", path] => say(std::fs::remove_file(path)),
-        [act] => say(calls::act(act)),
+        ["mdwe"] => println!("{}", code::mdwe()),
+        [act] => say(code::act(act).unwrap_or_else(|| calls::act(act))),
         _ => println!("no such act"),
     }
 }
@@ -86,10 +98,9 @@ fn host() {
     thread::park();
 }
 
-/// Allows itself to write and to end, and then does something else.
+/// Confines itself as the gate does, and then does something else.
 fn own(otherwise: Otherwise) {
-    let allowed = [libc::SYS_write, libc::SYS_exit_group, libc::SYS_sigaltstack, libc::SYS_munmap];
-    if let Err(error) = confine_self(&allowed, otherwise) {
+    if let Err(error) = confine_self(&GATE, otherwise) {
         return say(Err(error));
     }
     say(calls::act("kill"));
@@ -122,9 +133,78 @@ fn descriptors() -> i32 {
     held.iter().map(AsRawFd::as_raw_fd).max().unwrap_or(-1)
 }
 
+/// Ways to make memory that can be executed.
+mod code {
+    use std::fs::File;
+    use std::io;
+    use std::os::fd::AsRawFd;
+
+    use super::calls::{map, number};
+    use super::{GRANTED, sys::call};
+
+    const PAGE: usize = 4096;
+    const CODE: i32 = libc::PROT_READ | libc::PROT_EXEC;
+    const DATA: i32 = libc::PROT_READ | libc::PROT_WRITE;
+    const OWN: i32 = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+
+    /// The file at `path`, to execute.
+    pub(crate) fn map_file(path: &str) -> io::Result<()> {
+        let file = File::open(path)?;
+        let fd = usize::try_from(file.as_raw_fd()).map_err(io::Error::other)?;
+        map(CODE, libc::MAP_PRIVATE, fd).map(|_| ())
+    }
+
+    /// The granted descriptor, to execute.
+    pub(crate) fn map_granted(fd: usize) -> io::Result<()> {
+        map(CODE, libc::MAP_PRIVATE, fd).map(|_| ())
+    }
+
+    /// Waits until the granted descriptor, a pipe, holds something.
+    pub(crate) fn wait_for_a_byte() {
+        let mut byte = [0_u8; 1];
+        let _ = call(libc::SYS_read, [GRANTED, byte.as_mut_ptr().addr(), 1, 0, 0]);
+    }
+
+    pub(crate) fn act(name: &str) -> Option<io::Result<()>> {
+        let done = |result: io::Result<usize>| result.map(|_| ());
+        let change = |call_number, before: i32, after: i32| {
+            let at = map(before, OWN, usize::MAX)?;
+            // The fifth is the key of pkey_mprotect; -1 makes it mprotect.
+            done(call(call_number, [at, PAGE, number(after), usize::MAX, 0]))
+        };
+        Some(match name {
+            "code-writable" => done(map(CODE | libc::PROT_WRITE, OWN, usize::MAX)),
+            "code-anonymous" => done(map(CODE, OWN, usize::MAX)),
+            "code-granted-shared" => done(map(CODE, libc::MAP_SHARED, GRANTED)),
+            "code-added" => change(libc::SYS_mprotect, DATA, CODE | libc::PROT_WRITE),
+            "code-swapped" => change(libc::SYS_mprotect, DATA, CODE),
+            "code-from-nothing" => change(libc::SYS_mprotect, libc::PROT_NONE, CODE),
+            "code-key" => change(libc::SYS_pkey_mprotect, DATA, CODE),
+            "code-personality" => {
+                done(call(libc::SYS_personality, [number(libc::READ_IMPLIES_EXEC), 0, 0, 0, 0]))
+            }
+            "code-shmget" => done(call(libc::SYS_shmget, [0, PAGE, 0o1700, 0, 0])),
+            "code-shmat" => done(call(libc::SYS_shmat, [0, 0, number(libc::SHM_EXEC), 0, 0])),
+            "code-remap" => done(call(libc::SYS_remap_file_pages, [0, PAGE, number(CODE), 0, 0])),
+            "code-secret" => done(call(libc::SYS_memfd_secret, [0, 0, 0, 0, 0])),
+            "code-written-from-outside" => {
+                let own = [0_u64; 2];
+                let own = own.as_ptr().addr();
+                done(call(libc::SYS_process_vm_writev, [1, own, 1, own, 1]))
+            }
+            _ => return None,
+        })
+    }
+
+    /// What the kernel says of memory that turns from written to executed; negative if it does not know.
+    pub(crate) fn mdwe() -> i64 {
+        let asked = call(libc::SYS_prctl, [number(libc::PR_GET_MDWE), 0, 0, 0, 0]);
+        asked.map_or(-1, |rule| i64::try_from(rule).unwrap_or(-1))
+    }
+}
+
 mod calls {
     use std::io;
-    use std::ptr::null;
 
     use super::{GRANTED, sys::call};
 
@@ -139,7 +219,6 @@ mod calls {
         let lock = [0_u64; 4];
         let lock = lock.as_ptr().addr();
         let nobody = 4_000_000; // a pid that does not exist anywhere
-        let page = 4096;
         let (nr, args) = match name {
             "socket" => (libc::SYS_socket, [number(libc::AF_INET), 1, 0, 0, 0]),
             "socket-unix" => (libc::SYS_socket, [number(libc::AF_UNIX), 1, 0, 0, 0]),
@@ -181,8 +260,56 @@ mod calls {
             "fanotify_init" => (libc::SYS_fanotify_init, [0, 0, 0, 0, 0]),
             "seccomp" => (libc::SYS_seccomp, [0, 0, 0, 0, 0]),
             "unknown" => (100_467, [0, 0, 0, 0, 0]),
-            "mmap" => (libc::SYS_mmap, [0, page, 7, 0x22, usize::MAX]),
-            "mprotect" => return write_and_execute(page),
+            "modify_ldt" => (libc::SYS_modify_ldt, [1, lock, 16, 0, 0]),
+            "ioprio_set" => (libc::SYS_ioprio_set, [1, 0, 0, 0, 0]),
+            "sched_setaffinity" => (libc::SYS_sched_setaffinity, [0, 8, lock, 0, 0]),
+            "sched_setscheduler" => (libc::SYS_sched_setscheduler, [0, 0, lock, 0, 0]),
+            "process_vm_writev" => (libc::SYS_process_vm_writev, [nobody, lock, 1, lock, 1]),
+            "process_madvise" => (libc::SYS_process_madvise, [GRANTED, lock, 1, 4, 0]),
+            "pidfd_send_signal" => (libc::SYS_pidfd_send_signal, [GRANTED, 9, 0, 0, 0]),
+            "rt_sigqueueinfo" => (libc::SYS_rt_sigqueueinfo, [nobody, 9, lock, 0, 0]),
+            "kcmp" => (libc::SYS_kcmp, [1, nobody, 0, 0, 0]),
+            "socketpair" => (libc::SYS_socketpair, [number(libc::AF_UNIX), 1, 0, lock, 0]),
+            "bind" => (libc::SYS_bind, [GRANTED, lock, 16, 0, 0]),
+            "inotify_init1" => (libc::SYS_inotify_init1, [0, 0, 0, 0, 0]),
+            "ftruncate" => (libc::SYS_ftruncate, [GRANTED, 0, 0, 0, 0]),
+            "pwrite64" => (libc::SYS_pwrite64, [GRANTED, lock, 1, 0, 0]),
+            "fallocate" => (libc::SYS_fallocate, [GRANTED, 0, 0, 1, 0]),
+            "fsetxattr" => (libc::SYS_fsetxattr, [GRANTED, path, lock, 1, 0]),
+            "fchmod" => (libc::SYS_fchmod, [GRANTED, 0o777, 0, 0, 0]),
+            "linkat" => (libc::SYS_linkat, [GRANTED, path, GRANTED, path, 0x1000]),
+            "symlinkat" => (libc::SYS_symlinkat, [path, GRANTED, path, 0, 0]),
+            "mkdirat" => (libc::SYS_mkdirat, [GRANTED, path, 0o700, 0, 0]),
+            "mknodat" => (libc::SYS_mknodat, [GRANTED, path, 0o600, 0, 0]),
+            "renameat2" => (libc::SYS_renameat2, [GRANTED, path, GRANTED, path, 0]),
+            "sendfile" => (libc::SYS_sendfile, [1, GRANTED, 0, 1, 0]),
+            "splice" => (libc::SYS_splice, [GRANTED, 0, 1, 0, 1]),
+            "name-of-machine" => (libc::SYS_sethostname, [path, 1, 0, 0, 0]),
+            "clock_settime" => (libc::SYS_clock_settime, [0, lock, 0, 0, 0]),
+            "init_module" => (libc::SYS_finit_module, [GRANTED, path, 0, 0, 0]),
+            "kexec_load" => (libc::SYS_kexec_load, [0, 0, 0, 0, 0]),
+            "reboot" => (libc::SYS_reboot, [0, 0, 0, 0, 0]),
+            "syslog" => (libc::SYS_syslog, [10, 0, 0, 0, 0]),
+            "quotactl" => (libc::SYS_quotactl, [0, path, 0, 0, 0]),
+            "swapon" => (libc::SYS_swapon, [path, 0, 0, 0, 0]),
+            "acct" => (libc::SYS_acct, [path, 0, 0, 0, 0]),
+            "fsopen" => (libc::SYS_fsopen, [path, 0, 0, 0, 0]),
+            "open_tree" => (libc::SYS_open_tree, [GRANTED, path, 1, 0, 0]),
+            "move_mount" => (libc::SYS_move_mount, [GRANTED, path, GRANTED, path, 0]),
+            "mount_setattr" => (libc::SYS_mount_setattr, [GRANTED, path, 0, lock, 32]),
+            "capset" => (libc::SYS_capset, [lock, lock, 0, 0, 0]),
+            "set_dumpable" => (libc::SYS_prctl, [number(libc::PR_SET_DUMPABLE), 1, 0, 0, 0]),
+            "strict-seccomp" => (libc::SYS_prctl, [number(libc::PR_SET_SECCOMP), 1, 0, 0, 0]),
+            "landlock" => (libc::SYS_landlock_restrict_self, [GRANTED, 0, 0, 0, 0]),
+            "shmget" => (libc::SYS_shmget, [1, 4096, 0o1700, 0, 0]),
+            "msgget" => (libc::SYS_msgget, [1, 0o1700, 0, 0, 0]),
+            "semget" => (libc::SYS_semget, [1, 1, 0o1700, 0, 0]),
+            "mq_open" => (libc::SYS_mq_open, [path, 0o102, 0o600, 0, 0]),
+            "timer_create" => (libc::SYS_timer_create, [0, 0, lock, 0, 0]),
+            "clone-namespace" => {
+                let flags = libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND;
+                (libc::SYS_clone, [number(flags | libc::CLONE_NEWNET), 0, 0, 0, 0])
+            }
             "raise-limit" => (libc::SYS_prlimit64, [0, 7, lock, 0, 0]),
             _ => return Err(io::Error::other("no such act")),
         };
@@ -193,17 +320,12 @@ mod calls {
         (libc::SYS_fcntl, [GRANTED, number(command), argument, 0, 0])
     }
 
-    /// Memory that was asked for writing, made executable too.
-    fn write_and_execute(page: usize) -> io::Result<()> {
-        let anonymous = number(libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-        let writable = number(libc::PROT_READ | libc::PROT_WRITE);
-        let nowhere = null::<u8>().addr();
-        let at = call(libc::SYS_mmap, [nowhere, page, writable, anonymous, usize::MAX])?;
-        let both = writable | number(libc::PROT_EXEC);
-        call(libc::SYS_mprotect, [at, page, both, 0, 0]).map(|_| ())
+    /// Maps a page with these rights; `usize::MAX` for no file.
+    pub(crate) fn map(rights: i32, flags: i32, fd: usize) -> io::Result<usize> {
+        call(libc::SYS_mmap, [0, 4096, number(rights), number(flags), fd])
     }
 
-    fn number(flag: i32) -> usize {
+    pub(crate) fn number(flag: i32) -> usize {
         usize::try_from(flag).unwrap_or(usize::MAX)
     }
 }

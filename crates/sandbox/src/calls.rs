@@ -9,6 +9,12 @@
 //! can fault on a page that the process mapped from a file whose server is stopped; that holds up
 //! this thread, which serves this process alone.
 //!
+//! **Code.** A mapping to be executed is the loader's until [`Confined::refuse_code`], by its registers
+//! alone: which file a descriptor's number means could be changed by a second thread meanwhile. So this
+//! must be called before anything else than its own files is given to the process.
+//!
+//! [`Confined::refuse_code`]: crate::Confined::refuse_code
+//!
 //! **Bounded.** At most [`QUEUE`] reports wait, the rest are counted. After [`BURST`] calls the
 //! answers are paced, so that a process that calls without pause slows itself and not the host.
 
@@ -19,6 +25,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -65,6 +72,8 @@ struct Inbox {
     /// Readable while reports wait. `None` before the process has a filter.
     signal: Option<OwnedFd>,
     reports: Mutex<Reports>,
+    /// Whether it may map no more files to execute them.
+    has_its_code: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -84,13 +93,13 @@ impl RefusedCall {
 impl Calls {
     /// Of a process that has no filter yet.
     pub(crate) fn none() -> Self {
-        Self { inbox: Arc::new(Inbox { signal: None, reports: Mutex::default() }) }
+        Self { inbox: Arc::new(Inbox::new(None)) }
     }
 
     /// Starts the thread that answers `listener` until its process has ended.
     pub(crate) fn watch(name: &str, listener: OwnedFd, visible: Vec<PathBuf>) -> io::Result<Self> {
         let signal = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        let inbox = Arc::new(Inbox { signal: Some(signal), reports: Mutex::default() });
+        let inbox = Arc::new(Inbox::new(Some(signal)));
         let mut watch = Watch {
             listener,
             judge: Judge::new(visible),
@@ -124,6 +133,11 @@ impl Calls {
         next
     }
 
+    /// See [`Confined::refuse_code`](crate::Confined::refuse_code).
+    pub(crate) fn refuse_code(&self) {
+        self.inbox.has_its_code.store(true, Ordering::Release);
+    }
+
     /// Refused calls that found the queue full, since the start.
     #[must_use]
     pub fn lost(&self) -> u64 {
@@ -132,6 +146,10 @@ impl Calls {
 }
 
 impl Inbox {
+    fn new(signal: Option<OwnedFd>) -> Self {
+        Self { signal, reports: Mutex::default(), has_its_code: AtomicBool::new(false) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Reports> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -179,6 +197,10 @@ impl Watch {
     fn answer(&mut self, call: &seccomp_notif) {
         self.pace();
         let number = i64::from(call.data.nr);
+        // Looked at with the call in hand: one that is made after the refusal finds it.
+        if self.inbox.has_its_code.load(Ordering::Acquire) {
+            self.judge.refuse_code();
+        }
         let ruling = self.judge.rule(number, call.data.args, |address| {
             read_path(call.pid, address).filter(|_| sys::call_waits(self.listener.as_fd(), call.id))
         });

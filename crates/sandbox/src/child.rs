@@ -71,6 +71,9 @@ fn confine(plan: &Plan) -> Result<(), Failure> {
     for (resource, limit) in &plan.limits {
         rustix::process::setrlimit(*resource, *limit).map_err(at(Step::ResourceLimits))?;
     }
+    // A host that was started with readable memory executable, or without random addresses, must not hand
+    // that on.
+    sys::take_plain_personality().map_err(at(Step::Personality))?;
     rustix::thread::set_thread_groups(&[]).map_err(at(Step::Groups))?;
 
     // Made while root, so that no other process with the engine's uid owns the namespace and with
@@ -80,6 +83,7 @@ fn confine(plan: &Plan) -> Result<(), Failure> {
     take_identity(plan)?;
 
     rustix::thread::set_no_new_privs(true).map_err(at(Step::NoNewPrivileges))?;
+    sys::refuse_exec_gain().map_err(at(Step::WriteOrExecute))?;
     die_with_host()?;
     check_host(plan)?;
     if let Some(ruleset) = &plan.landlock {

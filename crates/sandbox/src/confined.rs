@@ -109,6 +109,15 @@ impl Confined {
         Ok(Some(*self.end.get_or_init(|| end)))
     }
 
+    /// Lets it map no more files to execute them; nothing else ever becomes code in it.
+    ///
+    /// Until this is called its loader, and whatever it loads by itself, maps files of its root. Call it
+    /// before it is given bytes that are not its vendor's: a descriptor that it got could be mapped as
+    /// well, and a call that was let go on a moment before may still be on its way in the kernel.
+    pub fn refuse_code(&self) {
+        self.calls.refuse_code();
+    }
+
     /// What it uses now.
     #[must_use]
     pub fn usage(&self) -> Usage {

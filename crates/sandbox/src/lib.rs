@@ -20,6 +20,10 @@
 //! 5. Landlock, as far as this kernel has it;
 //! 6. a seccomp allow-list (`seccomp/engine.rs`). What is not on it is refused, by name, to the log.
 //!
+//! **No code but its files**: memory can be written or executed, never one after the other. What the loader
+//! does when the program starts is let go on until [`Confined::refuse_code`]: call it before the process
+//! is given bytes that are not its vendor's.
+//!
 //! What the kernel did not give is in [`Enforced`], never assumed.
 //!
 //! The crate also confines the host's own trusted processes: [`confine_self`], [`lock_memory`],
@@ -48,4 +52,7 @@ pub use confinement::{Bind, Confinement, Limits, PROGRAM};
 pub use error::{StartError, Step};
 pub use libraries::needed_libraries;
 pub use own::{Otherwise, confine_self, lock_memory, set_parent_death_signal};
+pub use seccomp::engine::ENGINE;
+pub use seccomp::gate::GATE;
+pub use seccomp::list::{CallList, CallRow};
 pub use start::start;

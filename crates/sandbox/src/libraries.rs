@@ -2,7 +2,9 @@
 //!
 //! The root of a confined process has no `/etc/ld.so.cache`, so the loader there looks in its
 //! standard folders alone; so does this. A library elsewhere (`RUNPATH`, `$ORIGIN`) is not
-//! supported and refused here, rather than by a loader that cannot say so.
+//! supported and refused here, rather than by a loader that cannot say so. So is a program or library
+//! that needs memory which can be written and executed: an executable stack, a segment of that kind,
+//! code that the loader has to change.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::OsStr;
@@ -11,7 +13,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use object::Endianness;
-use object::elf::{DT_NEEDED, FileHeader64};
+use object::elf::{
+    DF_TEXTREL, DT_FLAGS, DT_NEEDED, DT_TEXTREL, FileHeader64, PF_W, PF_X, PT_GNU_STACK, PT_LOAD,
+};
 use object::read::elf::{Dyn, FileHeader, ProgramHeader};
 use object::read::{ReadCache, ReadRef, StringTable};
 
@@ -42,7 +46,8 @@ const MOST_LIBRARIES: usize = 256;
 ///
 /// # Errors
 ///
-/// [`StartError::Program`] if it is not an ELF file of this machine, or a library is missing.
+/// [`StartError::Program`] if it is not an ELF file of this machine, a library is missing, or one of the
+/// files needs memory that can be written and executed.
 pub fn needed_libraries(program: &Path) -> Result<Vec<Bind>, StartError> {
     let refuse = |reason: String| StartError::Program { program: program.to_owned(), reason };
     let mut found = BTreeMap::new();
@@ -51,6 +56,9 @@ pub fn needed_libraries(program: &Path) -> Result<Vec<Bind>, StartError> {
         let needs = read_needs(&file).map_err(|reason| {
             refuse(format!("{} cannot be read as an ELF file: {reason}", file.display()))
         })?;
+        if let Some(reason) = needs.writable_code {
+            return Err(refuse(format!("{} {reason}", file.display())));
+        }
         if let Some(loader) = needs.loader {
             found.entry(loader.clone()).or_insert_with(|| Bind::code(&loader, &loader));
         }
@@ -82,6 +90,8 @@ const NO_NAME: &str = "a needed library has no name in the string table";
 struct Needs {
     loader: Option<PathBuf>,
     libraries: Vec<PathBuf>,
+    /// Why it needs memory that can be written and executed, if it does.
+    writable_code: Option<&'static str>,
 }
 
 fn read_needs(path: &Path) -> Result<Needs, String> {
@@ -95,12 +105,23 @@ fn parse_needs<'data>(data: impl ReadRef<'data>) -> Result<Needs, Box<dyn std::e
     let header = FileHeader64::<Endianness>::parse(data)?;
     let endian = header.endian()?;
     let segments = header.program_headers(endian, data)?;
-    let mut needs = Needs::default();
+    let mut needs = Needs { writable_code: writable_code(endian, segments), ..Needs::default() };
     for segment in segments {
         if let Some(loader) = segment.interpreter(endian, data)? {
             needs.loader = Some(as_path(loader));
         }
         let Some(entries) = segment.dynamic(endian, data)? else { continue };
+        let changes_code = entries.iter().any(|entry| {
+            let (tag, value) = (entry.d_tag(endian), entry.d_val(endian));
+            tag == u64::from(DT_TEXTREL)
+                || (tag == u64::from(DT_FLAGS) && value & u64::from(DF_TEXTREL) != 0)
+        });
+        if changes_code {
+            needs.writable_code = Some(
+                "has relocations in its code, which would have to be written: build it as \
+                 position-independent code (-fPIC)",
+            );
+        }
         let strings = dynamic_strings(endian, data, segments, entries)?;
         for entry in entries.iter().filter(|entry| entry.d_tag(endian) == u64::from(DT_NEEDED)) {
             let name = u32::try_from(entry.d_val(endian)).ok().and_then(|at| strings.get(at).ok());
@@ -109,6 +130,23 @@ fn parse_needs<'data>(data: impl ReadRef<'data>) -> Result<Needs, Box<dyn std::e
         }
     }
     Ok(needs)
+}
+
+/// What the segments say of memory to write and execute. A file that says nothing of its stack gets an
+/// executable one from the C library's loader.
+fn writable_code(
+    endian: Endianness,
+    segments: &[object::elf::ProgramHeader64<Endianness>],
+) -> Option<&'static str> {
+    let of = |kind: u32| segments.iter().filter(move |segment| segment.p_type(endian) == kind);
+    let mut stacks = of(PT_GNU_STACK).map(|segment| segment.p_flags(endian)).peekable();
+    if stacks.peek().is_none() || stacks.any(|flags| flags & PF_X != 0) {
+        return Some("asks for an executable stack: link it with -z noexecstack");
+    }
+    let both = PF_W | PF_X;
+    of(PT_LOAD).any(|segment| segment.p_flags(endian) & both == both).then_some(
+        "has a segment to write and execute: link it without -N (--omagic) and with its code apart",
+    )
 }
 
 /// The string table that the dynamic entries point to by its address in memory.
@@ -129,7 +167,7 @@ fn dynamic_strings<'data, R: ReadRef<'data>, D: Dyn<Endian = Endianness>>(
     let offset = segments.iter().find_map(|segment| {
         let into = address.checked_sub(segment.p_vaddr(endian))?;
         let (offset, len) = segment.file_range(endian);
-        (into < len && segment.p_type(endian) == object::elf::PT_LOAD).then_some(offset + into)
+        (into < len && segment.p_type(endian) == PT_LOAD).then_some(offset + into)
     });
     Ok(offset.map_or_else(StringTable::default, |start: u64| {
         StringTable::new(data, start, start.saturating_add(size))
@@ -161,5 +199,61 @@ mod tests {
         let refused = needed_libraries(Path::new("/etc/passwd"));
 
         assert!(matches!(refused, Err(StartError::Program { .. })));
+    }
+
+    /// This test's own program with one program header, or one entry of its dynamic section, changed.
+    fn changed(kind: u32, change: impl Fn(&mut [u8])) -> Vec<u8> {
+        const HEADER_BYTES: usize = 56;
+        let mut program = std::fs::read(std::env::current_exe().unwrap()).unwrap();
+        let at = |bytes: &[u8], offset: usize| {
+            usize::try_from(u64::from_le_bytes(bytes[offset..offset + 8].try_into().unwrap()))
+                .unwrap()
+        };
+        let first = at(&program, 32);
+        let is_kind = |header: &usize| program[*header..*header + 4] == kind.to_le_bytes()[..];
+        let header = (first..).step_by(HEADER_BYTES).find(is_kind).unwrap();
+        if kind == object::elf::PT_DYNAMIC {
+            let (offset, size) = (at(&program, header + 8), at(&program, header + 32));
+            change(&mut program[offset..offset + size]);
+        } else {
+            change(&mut program[header..header + HEADER_BYTES]);
+        }
+        program
+    }
+
+    fn refused(program: &[u8]) -> &'static str {
+        parse_needs(program).unwrap().writable_code.unwrap_or("not refused")
+    }
+
+    #[test]
+    fn an_ordinary_program_needs_no_memory_to_write_and_execute() {
+        assert_eq!(refused(&changed(PT_GNU_STACK, |_| {})), "not refused");
+    }
+
+    #[test]
+    fn an_executable_stack_is_refused() {
+        let asked = changed(PT_GNU_STACK, |header| header[4] |= PF_X.to_le_bytes()[0]);
+        let silent = changed(PT_GNU_STACK, |header| header[..4].fill(0));
+
+        assert!(refused(&asked).contains("executable stack"));
+        assert!(refused(&silent).contains("executable stack"));
+    }
+
+    #[test]
+    fn a_segment_to_write_and_execute_is_refused() {
+        let both = changed(PT_LOAD, |header| header[4] |= (PF_W | PF_X).to_le_bytes()[0]);
+
+        assert!(refused(&both).contains("a segment to write and execute"));
+    }
+
+    #[test]
+    fn code_that_the_loader_would_have_to_change_is_refused() {
+        // In the place of the entry that debuggers use (DT_DEBUG).
+        let relocated = changed(object::elf::PT_DYNAMIC, |entries| {
+            let debug = entries.chunks_mut(16).find(|entry| entry[0] == 21).unwrap();
+            debug[0] = DT_TEXTREL.to_le_bytes()[0];
+        });
+
+        assert!(refused(&relocated).contains("relocations in its code"));
     }
 }

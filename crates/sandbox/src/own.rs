@@ -1,11 +1,13 @@
 //! Confinement of the host's own trusted processes.
 
-use std::collections::BTreeMap;
 use std::io;
 
 use rustix::mm::MlockAllFlags;
 use rustix::process::Signal;
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
+use seccompiler::SeccompAction;
+
+use crate::seccomp;
+use crate::seccomp::list::CallList;
 
 /// What happens to a call that is not on the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,31 +18,23 @@ pub enum Otherwise {
     Kill,
 }
 
-/// Allows this thread, and what it makes from now on, only the calls with these numbers.
+/// Allows this thread, and what it makes from now on, only the calls of `list`.
 ///
-/// Meant for the gate and the keeper, which have one thread: another thread of the same process
-/// keeps its rights. The filter is inherited by clones and by `execve` (so a keeper that clones hosts
-/// binds them too), and sets `no_new_privs`; neither can be taken back.
+/// Meant for a process with one thread: another thread of the same process keeps its rights. The filter
+/// is inherited by clones and by `execve`, and sets `no_new_privs`; neither can be taken back.
 ///
 /// # Errors
 ///
 /// `InvalidInput` if the list cannot be compiled (over 4,096 instructions); what `prctl(2)` and
 /// `seccomp(2)` give. Nothing is confined then.
-pub fn confine_self(allowed: &[i64], otherwise: Otherwise) -> io::Result<()> {
-    let program = compile(allowed, otherwise)?;
-    seccompiler::apply_filter(&program).map_err(io::Error::other)
-}
-
-fn compile(allowed: &[i64], otherwise: Otherwise) -> io::Result<BpfProgram> {
-    let architecture = TargetArch::try_from(std::env::consts::ARCH).map_err(io::Error::other)?;
-    let rules: BTreeMap<_, _> = allowed.iter().map(|number| (*number, Vec::new())).collect();
-    let mismatch = match otherwise {
+pub fn confine_self(list: &CallList, otherwise: Otherwise) -> io::Result<()> {
+    let otherwise = match otherwise {
         Otherwise::Errno(errno) => SeccompAction::Errno(errno.unsigned_abs()),
         Otherwise::Kill => SeccompAction::KillProcess,
     };
-    SeccompFilter::new(rules, mismatch, SeccompAction::Allow, architecture)
-        .and_then(TryInto::try_into)
-        .map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))
+    let program = seccomp::own_filter(list, otherwise)
+        .map_err(|reason| io::Error::new(io::ErrorKind::InvalidInput, reason))?;
+    seccompiler::apply_filter(&program).map_err(io::Error::other)
 }
 
 /// Locks all memory of this process, present and future, so that serving never waits for swap or a

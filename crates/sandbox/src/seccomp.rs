@@ -1,13 +1,17 @@
-//! The system call filter of an engine: what it allows, how it is compiled, how a refused call is
-//! answered.
+//! The system call filters: what each kind of child may call, how that is compiled, how a refused call of
+//! an engine is answered.
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
-mod engine;
+pub(crate) mod engine;
+pub(crate) mod gate;
 pub(crate) mod judge;
+pub(crate) mod list;
 pub(crate) mod names;
 
 use std::io;
+
+use list::CallList;
 
 /// Marks the instruction that seccompiler, which knows no user notification, makes for "not on the
 /// list"; see [`engine_filter`].
@@ -22,11 +26,20 @@ const RETURN_CONSTANT: u16 = 0x06;
 /// other calls.
 pub(crate) fn engine_filter() -> io::Result<BpfProgram> {
     let architecture = TargetArch::try_from(std::env::consts::ARCH).map_err(io::Error::other)?;
-    let rules = engine::allow_list().map_err(io::Error::other)?;
+    let rules = engine::ENGINE.rules().map_err(io::Error::other)?;
     let filter = SeccompFilter::new(rules, PLACEHOLDER, SeccompAction::Allow, architecture)
         .map_err(io::Error::other)?;
     let program = BpfProgram::try_from(filter).map_err(io::Error::other)?;
     hand_to_host(program)
+}
+
+/// Compiles `list` for one of our own processes, where `otherwise` answers what is not on it.
+pub(crate) fn own_filter(
+    list: &CallList,
+    otherwise: SeccompAction,
+) -> Result<BpfProgram, seccompiler::BackendError> {
+    let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
+    SeccompFilter::new(list.rules()?, otherwise, SeccompAction::Allow, architecture)?.try_into()
 }
 
 /// Turns the placeholder's return into one that notifies the listener.

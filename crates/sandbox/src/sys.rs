@@ -100,6 +100,25 @@ pub(crate) fn unshare_user() -> Result<(), Errno> {
     checked(c_long::from(unsafe { libc::unshare(libc::CLONE_NEWUSER) })).map(|_| ())
 }
 
+/// Gives up whatever a parent set by `personality(2)`.
+pub(crate) fn take_plain_personality() -> Result<(), Errno> {
+    // SAFETY: takes an integer; it changes how later mappings and programs are made, none that is there.
+    checked(c_long::from(unsafe { libc::personality(0) })).map(|_| ())
+}
+
+/// Has the kernel refuse to make memory executable that was not (`PR_SET_MDWE`, Linux 6.3), for good and
+/// across exec. Does nothing on a kernel without it: the system call filter refuses the same.
+pub(crate) fn refuse_exec_gain() -> Result<(), Errno> {
+    let zero = 0_usize;
+    let refuse = libc::PR_MDWE_REFUSE_EXEC_GAIN as usize;
+    // SAFETY: takes integers alone and binds this process' own mappings.
+    let result = unsafe { libc::prctl(libc::PR_SET_MDWE, refuse, zero, zero, zero) };
+    match checked(c_long::from(result)) {
+        Ok(_) | Err(Errno::INVAL) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
 /// Sets attributes (`MOUNT_ATTR_*`) on the mount that `mount` is the root of.
 pub(crate) fn set_mount_attributes(mount: BorrowedFd<'_>, attributes: u64) -> Result<(), Errno> {
     #[repr(C)]

@@ -55,6 +55,10 @@ pub trait Process: fmt::Debug + Send {
     /// Ends it. Comes back at once.
     fn kill(&self);
 
+    /// Lets it make nothing executable any more: it has loaded its code, and what it is given from now on
+    /// is not its vendor's.
+    fn refuse_code(&self);
+
     /// Readable (`poll(2)`) while [`Process::next_call`] has something; `None` if it never will.
     fn calls(&self) -> Option<BorrowedFd<'_>>;
 
@@ -154,6 +158,10 @@ impl Process for Sandboxed {
 
     fn kill(&self) {
         self.0.kill();
+    }
+
+    fn refuse_code(&self) {
+        self.0.refuse_code();
     }
 
     fn calls(&self) -> Option<BorrowedFd<'_>> {

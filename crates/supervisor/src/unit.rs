@@ -118,6 +118,8 @@ impl Unit {
         let (events, their_events) = EventWriter::create(EVENT_RING_BYTES)?;
         let (verdicts, their_verdicts) = VerdictReader::create(VERDICT_RING_BYTES)?;
         let packet = frame::encode_to_engine(v1::to_engine::Message::Welcome(welcome));
+        // Before it has memory that it could write, and files of others: neither may become its code.
+        self.process.refuse_code();
         let rings = [their_events.as_fd(), their_verdicts.as_fd()];
         control::send(self.control.as_fd(), &packet, &rings)?;
         self.rings = Some((events, verdicts));

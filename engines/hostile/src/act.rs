@@ -26,6 +26,10 @@ pub(crate) enum Act {
     Fork,
     /// Starts threads until that fails.
     Threads,
+    /// Writes code and makes it executable.
+    MakeCode,
+    /// Looks for other processes and what is theirs: tells what it sees.
+    LookAround,
 }
 
 /// An act on the descriptor of a file that is judged.
@@ -37,6 +41,8 @@ pub(crate) enum ContentAct {
     Lease,
     /// Opens it once more through `/proc`.
     Reopen,
+    /// Maps it to be executed.
+    Execute,
 }
 
 /// Threads that are tried at most; far over every limit that a manifest may name.
@@ -52,6 +58,8 @@ impl Act {
             Self::Kill => told(sys::kill_all()),
             Self::Fork => told(sys::fork()),
             Self::Threads => threads(),
+            Self::MakeCode => told(sys::make_code()),
+            Self::LookAround => look_around(),
         }
     }
 }
@@ -62,6 +70,7 @@ impl ContentAct {
         match self {
             Self::Lock => told(sys::lock(file)),
             Self::Lease => told(sys::lease(file)),
+            Self::Execute => told(sys::map_code(file)),
             Self::Reopen => {
                 told(std::fs::File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).map(drop))
             }
@@ -135,11 +144,29 @@ pub(crate) fn print_for(time: Duration) {
     drop(thread::Builder::new().spawn(print));
 }
 
-fn told(result: io::Result<()>) -> String {
+pub(crate) fn told(result: io::Result<()>) -> String {
     match result {
         Ok(()) => "it was let".to_owned(),
         Err(error) => format!("refused, {error}"),
     }
+}
+
+/// What of the machine's other processes can be seen: a line for the test to judge.
+fn look_around() -> String {
+    let proc = std::fs::read_dir("/proc").map(|entries| entries.count());
+    let root = std::fs::read_dir("/").map(|entries| {
+        let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+        let mut names: Vec<_> = names.collect();
+        names.sort_unstable();
+        names.join(",")
+    });
+    format!(
+        "proc {}; root {}; pid {}; parent {}",
+        proc.map_or_else(|error| error.to_string(), |count| format!("of {count}")),
+        root.unwrap_or_else(|error| error.to_string()),
+        std::process::id(),
+        std::os::unix::process::parent_id(),
+    )
 }
 
 /// All threads live until the last one was tried.
@@ -182,6 +209,8 @@ impl FromStr for Act {
             "kill" => Self::Kill,
             "fork" => Self::Fork,
             "threads" => Self::Threads,
+            "make-code" => Self::MakeCode,
+            "look-around" => Self::LookAround,
             _ => return Err(format!("no act is called {word:?}")),
         })
     }
@@ -195,6 +224,7 @@ impl FromStr for ContentAct {
             "flock" => Self::Lock,
             "lease" => Self::Lease,
             "reopen" => Self::Reopen,
+            "execute" => Self::Execute,
             _ => return Err(format!("no act on content is called {word:?}")),
         })
     }

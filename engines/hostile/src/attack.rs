@@ -19,6 +19,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use crate::behaviour::Behaviour;
 use crate::sys::StolenRing;
+use crate::{act, sys};
 
 /// The version that the tests' manifests name.
 pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -36,6 +37,8 @@ pub(crate) enum Lie {
     Honest,
     /// Tries to change the size of its ring, then is honest.
     GrowRing,
+    /// Tries to map its ring to be executed, then is honest.
+    ExecuteRing,
     /// Stores behind the end of its ring.
     StoreBehindRing,
     /// Moves its cursor to where it cannot be.
@@ -89,7 +92,11 @@ pub(crate) fn run(name: &str, lie: Lie) -> Result<(), Box<dyn Error>> {
     let [events, verdicts]: [OwnedFd; 2] =
         received.fds.try_into().map_err(|_| "the welcome carries not two rings")?;
     let bytes = welcome.verdict_ring_bytes;
-    let said = if lie == Lie::GrowRing { grow(&verdicts, bytes) } else { "lies".to_owned() };
+    let said = match lie {
+        Lie::GrowRing => grow(&verdicts, bytes),
+        Lie::ExecuteRing => act::told(sys::map_code(verdicts.as_fd())),
+        _ => "lies".to_owned(),
+    };
     let mut dock = Dock {
         stolen: StolenRing::map(&verdicts, bytes)?,
         events: EventReader::map(events, welcome.event_ring_bytes)?,
@@ -160,7 +167,7 @@ impl Dock {
         }
         self.times -= 1;
         match self.lie {
-            Lie::Honest | Lie::Deaf | Lie::GrowRing => self.say(&[honest])?,
+            Lie::Honest | Lie::Deaf | Lie::GrowRing | Lie::ExecuteRing => self.say(&[honest])?,
             Lie::StoreBehindRing => {
                 self.say(&[honest])?;
                 self.stolen.store_behind();
@@ -270,6 +277,7 @@ impl FromStr for Lie {
             "frames" => Self::Frames,
             "verdicts" => Self::Verdicts,
             "grow-ring" => Self::GrowRing,
+            "execute-ring" => Self::ExecuteRing,
             "store-behind-ring" => Self::StoreBehindRing,
             "cursor" => Self::Cursor,
             "record" => Self::Record,

@@ -8,7 +8,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fs::FileType;
-use rustix::mm::{MapFlags, ProtFlags, mmap};
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap, mmap_anonymous, mprotect};
 
 /// Bytes of a ring before its data; the producer's cursor is its first word (`dock`, `memory.rs`).
 const HEADER: usize = 4096;
@@ -67,6 +67,26 @@ pub(crate) fn fork() -> io::Result<()> {
         unsafe { libc::_exit(0) };
     }
     done(child)
+}
+
+/// Writes a page and makes it executable.
+pub(crate) fn make_code() -> io::Result<()> {
+    let len = HEADER;
+    // SAFETY: the kernel chooses where the new mapping lies; nothing else is there.
+    let page = unsafe {
+        mmap_anonymous(ptr::null_mut(), len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+    }?;
+    let code = MprotectFlags::READ | MprotectFlags::EXEC;
+    // SAFETY: the page is this function's alone and lives to the process' end.
+    Ok(unsafe { mprotect(page, len, code) }?)
+}
+
+/// Maps the file to be executed.
+pub(crate) fn map_code(file: BorrowedFd<'_>) -> io::Result<()> {
+    let code = ProtFlags::READ | ProtFlags::EXEC;
+    // SAFETY: the kernel chooses where the new mapping lies; it is never read.
+    unsafe { mmap(ptr::null_mut(), HEADER, code, MapFlags::PRIVATE, file, 0) }?;
+    Ok(())
 }
 
 /// Locks the file.

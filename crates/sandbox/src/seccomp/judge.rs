@@ -12,6 +12,8 @@ pub(crate) struct Judge {
     visible: Vec<PathBuf>,
     /// Whether the program has been run; before, the calls are those of our own child.
     runs: bool,
+    /// Whether it may map no more files to execute them.
+    has_its_code: bool,
 }
 
 /// The answer to one call.
@@ -31,6 +33,7 @@ const TRIED_BY_RUNTIMES: &[&str] = &[
     "/etc/ld.so.preload",
     "/etc/localtime",
     "/proc/cpuinfo",
+    "/proc/self/auxv",
     "/proc/self/cgroup",
     "/proc/self/maps",
     "/proc/stat",
@@ -50,7 +53,12 @@ const WRITING: c_int = libc::O_WRONLY | libc::O_RDWR | libc::O_CREAT | libc::O_T
 impl Judge {
     /// For a process whose root holds what lies at or below `visible`.
     pub(crate) fn new(visible: Vec<PathBuf>) -> Self {
-        Self { visible, runs: false }
+        Self { visible, runs: false, has_its_code: false }
+    }
+
+    /// Lets it map no more files to execute them.
+    pub(crate) const fn refuse_code(&mut self) {
+        self.has_its_code = true;
     }
 
     /// Answers one call by its number and arguments. `path` reads a string at an address.
@@ -71,6 +79,7 @@ impl Judge {
             libc::SYS_open => self.rule_open(path(args[0]), low(args[1])),
             // Its flags are behind a pointer: nothing to decide by, so it goes on like a read.
             libc::SYS_openat2 => self.rule_open(path(args[1]), 0),
+            libc::SYS_mmap => self.rule_code(low(args[2]), low(args[3])),
             // C libraries fall back to clone, whose flags the filter can see.
             libc::SYS_clone3 => Ruling::Quiet(libc::ENOSYS),
             // "Is this a terminal?", asked by C libraries before the first line of output.
@@ -94,6 +103,23 @@ impl Judge {
             }
             _ => Ruling::GoOn,
         }
+    }
+
+    /// Answers a mapping to be executed. The loader's are private ones of files, which its root holds
+    /// read-only. A shared one could be of memory that it also writes; one without a file is a compiler's.
+    fn rule_code(&self, rights: c_int, flags: c_int) -> Ruling {
+        let refused = if rights & libc::PROT_WRITE != 0 {
+            "memory to write and execute"
+        } else if flags & libc::MAP_ANONYMOUS != 0 {
+            "memory to execute that is no file's"
+        } else if flags & libc::MAP_TYPE != libc::MAP_PRIVATE {
+            "shared memory to execute"
+        } else if self.has_its_code {
+            "a file to execute, after it was given its rings"
+        } else {
+            return Ruling::GoOn;
+        };
+        Ruling::Report { errno: Some(libc::EPERM), detail: Some(refused.to_owned()) }
     }
 
     /// Whether `path` is at, below or above something that the root holds.
@@ -129,7 +155,8 @@ fn detail(number: i64, args: [u64; 6]) -> Option<String> {
         libc::SYS_ioctl => format!("request {:#x}", args[1]),
         libc::SYS_kill | libc::SYS_tkill => format!("pid {}, signal {}", low(args[0]), args[1]),
         libc::SYS_tgkill => format!("pid {}, signal {}", low(args[0]), args[2]),
-        libc::SYS_mmap | libc::SYS_mprotect => "memory to write and execute".to_owned(),
+        libc::SYS_mprotect => "memory made executable".to_owned(),
+        libc::SYS_prlimit64 => format!("pid {}, resource {}", low(args[0]), args[1]),
         libc::SYS_clone => format!("flags {:#x}", args[0]),
         libc::SYS_prctl => format!("option {}", low(args[0])),
         libc::SYS_socket => format!("family {}", low(args[0])),
@@ -181,6 +208,54 @@ mod tests {
 
         assert_eq!(first, Ruling::GoOn);
         assert_eq!(second, Ruling::Report { errno: Some(libc::EPERM), detail: None });
+    }
+
+    fn map(judge: &mut Judge, rights: c_int, flags: c_int) -> Ruling {
+        let [rights, flags] = [rights, flags].map(|bits| u64::from(bits.cast_unsigned()));
+        judge.rule(libc::SYS_mmap, [0, 4096, rights, flags, 3, 0], |_| None)
+    }
+
+    #[test]
+    fn a_file_is_mapped_as_code_until_code_is_refused() {
+        let mut judge = judge();
+        let code = libc::PROT_READ | libc::PROT_EXEC;
+
+        let loading = map(&mut judge, code, libc::MAP_PRIVATE | libc::MAP_FIXED);
+        judge.refuse_code();
+        let later = map(&mut judge, code, libc::MAP_PRIVATE | libc::MAP_FIXED);
+
+        assert_eq!(loading, Ruling::GoOn);
+        assert!(matches!(later, Ruling::Report { errno: Some(libc::EPERM), .. }));
+    }
+
+    #[test]
+    fn only_a_private_mapping_of_a_file_is_mapped_as_code() {
+        let mut judge = judge();
+        let code = libc::PROT_READ | libc::PROT_EXEC;
+
+        let shared = map(&mut judge, code, libc::MAP_SHARED);
+        let validated = map(&mut judge, code, libc::MAP_SHARED_VALIDATE);
+        let no_file = map(&mut judge, code, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+        let writable = map(&mut judge, code | libc::PROT_WRITE, libc::MAP_PRIVATE);
+
+        let refused = |ruling: &Ruling| matches!(ruling, Ruling::Report { errno: Some(_), .. });
+        assert!([shared, validated, no_file, writable].iter().all(refused));
+    }
+
+    #[test]
+    fn whatever_else_the_list_leaves_to_the_host_is_not_just_let_go_on() {
+        let nowhere = |judge: &mut Judge, call| {
+            judge.rule(call, [u64::MAX; 6], |_| Some(b"/nowhere".to_vec()))
+        };
+        let listed = crate::seccomp::engine::ENGINE.judged.iter().map(|judged| judged.call);
+        let mut judge = judge();
+        judge.refuse_code();
+        judge.runs = true;
+
+        let gone_on: Vec<_> =
+            listed.filter(|call| nowhere(&mut judge, *call) == Ruling::GoOn).collect();
+
+        assert_eq!(gone_on, []);
     }
 
     #[test]

@@ -62,6 +62,14 @@ pub(crate) fn attempt(act: &[&str]) -> Option<Outcome> {
     Some(Outcome { said, calls })
 }
 
+/// The act fails with `EPERM` and is reported as this call, with this detail (empty for none).
+pub(crate) fn is_refused(act: &str, call: &str, detail: &str) {
+    let Some(outcome) = attempt(&[act]) else { return };
+
+    assert_eq!(outcome.said, "errno 1\n");
+    assert_eq!(outcome.refused(call), Some(detail), "{:?}", outcome.calls);
+}
+
 fn confinement(arguments: &[&str], log: OwnedFd) -> Confinement {
     let granted = File::open(content().join("list")).expect("the content");
     Confinement {

@@ -6,6 +6,8 @@ mod harness;
 mod life;
 mod marks;
 mod own;
+#[path = "../refusals/code.rs"]
+mod refusals_code;
 #[path = "../refusals/descriptors.rs"]
 mod refusals_descriptors;
 #[path = "../refusals/files.rs"]

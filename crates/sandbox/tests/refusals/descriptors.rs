@@ -1,6 +1,6 @@
 //! Granted descriptors: read by position, and nothing else.
 
-use crate::harness::attempt;
+use crate::harness::{attempt, is_refused};
 
 #[test]
 fn flock_is_refused() {
@@ -88,4 +88,49 @@ fn connect_is_refused() {
 
     assert_eq!(outcome.said, "errno 1\n");
     assert_eq!(outcome.refused("connect"), Some(""));
+}
+
+#[test]
+fn a_pair_of_sockets_is_refused() {
+    is_refused("socketpair", "socketpair", "");
+}
+
+#[test]
+fn an_address_is_refused() {
+    is_refused("bind", "bind", "");
+}
+
+#[test]
+fn cutting_a_file_is_refused() {
+    is_refused("ftruncate", "ftruncate", "");
+}
+
+#[test]
+fn making_a_file_longer_is_refused() {
+    is_refused("fallocate", "fallocate", "");
+}
+
+#[test]
+fn writing_by_position_is_refused() {
+    is_refused("pwrite64", "pwrite64", "");
+}
+
+#[test]
+fn an_attribute_of_a_file_is_refused() {
+    is_refused("fsetxattr", "fsetxattr", "");
+}
+
+#[test]
+fn another_mode_of_a_file_is_refused() {
+    is_refused("fchmod", "fchmod", "");
+}
+
+#[test]
+fn a_copy_within_the_kernel_is_refused() {
+    is_refused("sendfile", "sendfile", "");
+}
+
+#[test]
+fn moving_pages_through_a_pipe_is_refused() {
+    is_refused("splice", "splice", "");
 }

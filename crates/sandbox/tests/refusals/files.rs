@@ -1,6 +1,6 @@
 //! Files: nothing outside the root, nothing written.
 
-use crate::harness::{attempt, content};
+use crate::harness::{attempt, content, is_refused};
 
 #[test]
 fn a_file_outside_the_root_cannot_be_opened() {
@@ -76,4 +76,34 @@ fn a_file_cannot_be_opened_by_its_handle() {
 
     assert_eq!(outcome.said, "errno 1\n");
     assert_eq!(outcome.refused("open_by_handle_at"), Some(""));
+}
+
+#[test]
+fn a_handle_of_a_file_is_refused() {
+    is_refused("name_to_handle_at", "name_to_handle_at", "");
+}
+
+#[test]
+fn another_name_for_a_granted_file_is_refused() {
+    is_refused("linkat", "linkat", "");
+}
+
+#[test]
+fn a_symbolic_link_is_refused() {
+    is_refused("symlinkat", "symlinkat", "");
+}
+
+#[test]
+fn a_new_folder_is_refused() {
+    is_refused("mkdirat", "mkdirat", "");
+}
+
+#[test]
+fn a_device_is_refused() {
+    is_refused("mknodat", "mknodat", "");
+}
+
+#[test]
+fn renaming_is_refused() {
+    is_refused("renameat2", "renameat2", "");
 }

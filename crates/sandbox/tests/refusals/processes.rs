@@ -2,7 +2,7 @@
 
 use outrigger_sandbox::RefusedCall;
 
-use crate::harness::attempt;
+use crate::harness::{attempt, is_refused};
 
 #[test]
 fn ptrace_is_refused() {
@@ -91,4 +91,49 @@ fn another_priority_is_refused() {
 
     assert_eq!(outcome.said, "errno 1\n");
     assert_eq!(outcome.refused("setpriority"), Some(""));
+}
+
+#[test]
+fn writing_the_memory_of_another_process_is_refused() {
+    is_refused("process_vm_writev", "process_vm_writev", "");
+}
+
+#[test]
+fn advice_on_the_memory_of_another_process_is_refused() {
+    is_refused("process_madvise", "process_madvise", "");
+}
+
+#[test]
+fn a_signal_by_a_handle_is_refused() {
+    is_refused("pidfd_send_signal", "pidfd_send_signal", "");
+}
+
+#[test]
+fn a_signal_with_a_value_is_refused() {
+    is_refused("rt_sigqueueinfo", "rt_sigqueueinfo", "");
+}
+
+#[test]
+fn comparing_itself_with_another_process_is_refused() {
+    is_refused("kcmp", "kcmp", "");
+}
+
+#[test]
+fn a_thread_in_a_namespace_of_its_own_is_refused() {
+    is_refused("clone-namespace", "clone", "flags 0x40010900");
+}
+
+#[test]
+fn another_scheduler_is_refused() {
+    is_refused("sched_setscheduler", "sched_setscheduler", "");
+}
+
+#[test]
+fn choosing_its_processors_is_refused() {
+    is_refused("sched_setaffinity", "sched_setaffinity", "");
+}
+
+#[test]
+fn another_priority_at_the_disk_is_refused() {
+    is_refused("ioprio_set", "ioprio_set", "");
 }

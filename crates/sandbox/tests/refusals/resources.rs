@@ -90,5 +90,5 @@ fn a_limit_cannot_be_raised() {
     let Some(outcome) = attempt(&["raise-limit"]) else { return };
 
     assert_eq!(outcome.said, "errno 1\n");
-    assert_eq!(outcome.refused("prlimit64"), Some(""));
+    assert_eq!(outcome.refused("prlimit64"), Some("pid 0, resource 7"));
 }

@@ -26,6 +26,19 @@ fn an_engine_that_keeps_to_the_handshake_is_docked() {
 }
 
 #[test]
+fn an_engine_may_load_code_until_it_is_welcomed() {
+    let mut world = World::new(vec![spec("scanner")]);
+
+    let mut engine = world.started();
+    let at_its_start = engine.may_load_code();
+    engine.say(engine.hello());
+    world.run();
+    engine.hear_welcome();
+
+    assert_eq!((at_its_start, engine.may_load_code()), (true, false));
+}
+
+#[test]
 fn the_link_carries_events_and_content_to_the_engine() {
     let mut world = World::new(vec![spec("scanner")]);
     let mut engine = world.dock();

@@ -325,6 +325,11 @@ impl Engine {
         }
     }
 
+    /// Whether it was taken the right to make anything executable.
+    pub(crate) fn may_load_code(&self) -> bool {
+        !*self.process.refuses_code.lock().expect("one thread")
+    }
+
     /// Closes the control socket and goes on.
     pub(crate) fn close_control(&mut self) {
         self.control = None;
@@ -379,6 +384,7 @@ struct FakeProcess {
     refused: Mutex<VecDeque<RefusedCall>>,
     descriptors: Mutex<u64>,
     threads: Mutex<u64>,
+    refuses_code: Mutex<bool>,
 }
 
 impl FakeProcess {
@@ -392,6 +398,7 @@ impl FakeProcess {
             refused: Mutex::default(),
             descriptors: Mutex::new(9),
             threads: Mutex::default(),
+            refuses_code: Mutex::default(),
         }
     }
 
@@ -446,6 +453,10 @@ impl Process for Handle {
         if !*self.0.survives.lock().expect("one thread") {
             self.0.end(Exit::Signal(9));
         }
+    }
+
+    fn refuse_code(&self) {
+        *self.0.refuses_code.lock().expect("one thread") = true;
     }
 
     fn calls(&self) -> Option<BorrowedFd<'_>> {

@@ -99,6 +99,10 @@ pub(crate) fn forking_is_refused(lab: &Lab) -> Result<()> {
     is_refused(lab, "fork", "clone", "")
 }
 
+pub(crate) fn making_code_is_refused(lab: &Lab) -> Result<()> {
+    is_refused(lab, "make-code", "mprotect", "memory made executable")
+}
+
 /// One fork is a strike; one that is tried again and again takes the engine off the dock.
 pub(crate) fn forking_on_ends_in_quarantine(lab: &Lab) -> Result<()> {
     let scene = Scene::new(lab, 1)?;
@@ -192,4 +196,9 @@ pub(crate) fn leasing_content_is_refused(lab: &Lab) -> Result<()> {
 
 pub(crate) fn reopening_content_is_refused(lab: &Lab) -> Result<()> {
     is_refused_on_content(lab, "reopen", "openat", "/proc/self/fd/")
+}
+
+/// A file that it judges, mapped to be executed: whoever wrote the file would be running.
+pub(crate) fn executing_content_is_refused(lab: &Lab) -> Result<()> {
+    is_refused_on_content(lab, "execute", "mmap", "a file to execute")
 }

@@ -74,6 +74,21 @@ pub(crate) fn growing_its_ring_is_refused(lab: &Lab) -> Result<()> {
     host.end()
 }
 
+/// The ring is memory that it writes: mapped once more to be executed, it would be code of its own making.
+pub(crate) fn executing_its_ring_is_refused(lab: &Lab) -> Result<()> {
+    let scene = Scene::new(lab, 1)?;
+    let host = start(lab, &scene, "attack execute-ring")?;
+
+    let engine = host.wait_engine(ENGINE, EngineState::Docked, Duration::from_secs(5))?;
+
+    let said = engine.content.unwrap_or_default();
+    say(&said);
+    ensure!(said.contains("refused"), "the engine says: {said:?}");
+    ensure!(engine.refused_calls > 0, "no refused call is counted");
+    nothing_else_changed(&host, &scene)?;
+    host.end()
+}
+
 pub(crate) fn a_corrupt_cursor_is_found(lab: &Lab) -> Result<()> {
     is_found(lab, "cursor", "ring-corrupt")
 }

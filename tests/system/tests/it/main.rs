@@ -102,8 +102,11 @@ const TESTS: &[Test] = tests! {
     30 act::locking_content_is_refused;
     30 act::leasing_content_is_refused;
     30 act::reopening_content_is_refused;
+    30 act::making_code_is_refused;
+    30 act::executing_content_is_refused;
 
     30 attack::growing_its_ring_is_refused;
+    30 attack::executing_its_ring_is_refused;
     30 attack::a_corrupt_cursor_is_found;
     30 attack::a_garbage_record_is_found;
     30 attack::a_garbage_frame_is_found;
