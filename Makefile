@@ -13,7 +13,7 @@ ENGINE ?= hashlist
 # How often `make soak` runs the whole platform's tests, at their full lengths.
 ROUNDS ?= 1
 
-.PHONY: help run demo test check bench bench-peers soak fuzz doctor fmt clean
+.PHONY: help run demo test vm check bench bench-peers soak fuzz doctor fmt clean
 .SILENT:
 
 help: ## say what can be done
@@ -46,6 +46,11 @@ test: ## format, lints, layers, reference pages, and every test
 	cargo xtask docs --check
 	cargo build --quiet --profile checked --workspace --bins
 	cargo test --quiet --profile checked --workspace
+
+vm: ## boot virtual machines (KERNEL=6.1), protect their whole root and break the platform there; JOBS=name: some
+	tools/setup.sh vm
+	cargo build --quiet --profile checked --bins $(STARTED) --package outrigger-vm-tests
+	$(BUILT)/checked/outrigger-vm $(JOBS)
 
 check: ## format, lints, layers, licences and sources of what is linked
 	tools/setup.sh check

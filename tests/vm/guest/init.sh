@@ -1,0 +1,17 @@
+#!/bin/busybox sh
+# The guest's first process, in memory: finds the disk, adds the job's files to it and goes on there.
+/bin/busybox --install -s /bin
+export PATH=/bin
+mount -t devtmpfs dev /dev
+mount -t proc proc /proc
+for module in /modules/*; do insmod "$module" || echo "init: $module was not loaded"; done
+tries=0
+until [ -b /dev/vda ] || [ $tries = 100 ]; do
+    tries=$((tries + 1))
+    usleep 100000
+done
+mount -t ext4 /dev/vda /disk || exec echo "init: the disk cannot be mounted"
+cp -a /job/. /disk/
+mount --move /dev /disk/dev
+umount /proc
+exec switch_root /disk "$@" /usr/lib/outrigger-vm/start

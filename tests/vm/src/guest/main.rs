@@ -1,0 +1,41 @@
+//! What runs inside the guest, as root, on a machine whose whole root is protected.
+//!
+//! ```text
+//! outrigger-vm-guest machine open|closed     programs, stopped engines, faults under load
+//! outrigger-vm-guest booted                  what systemd started came up under protection
+//! ```
+
+mod booted;
+mod faults;
+mod machine;
+mod programs;
+mod report;
+mod shell;
+mod stopped;
+mod waits;
+
+use std::env;
+use std::process::ExitCode;
+
+use outrigger_testkit::agent;
+
+use crate::report::Report;
+
+fn main() -> ExitCode {
+    if let Some(code) = agent::played() {
+        return code;
+    }
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let mut report = Report::default();
+    let ran = match words.as_slice() {
+        ["machine", "open"] => machine::run(false, &mut report),
+        ["machine", "closed"] => machine::run(true, &mut report),
+        ["booted"] => booted::run(&mut report),
+        _ => Err(anyhow::anyhow!("usage: outrigger-vm-guest machine open|closed, or booted")),
+    };
+    if let Err(error) = ran {
+        report.fail("guest::goes_on", &format!("{error:#}"));
+    }
+    report.code()
+}

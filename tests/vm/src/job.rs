@@ -1,0 +1,112 @@
+//! What is run in a guest.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use outrigger_testkit::binaries;
+
+use crate::archive::Archive;
+
+/// Where programs are put in the guest, side by side as in the folder in which they were built.
+pub(crate) const PROGRAMS: &str = "/usr/lib/outrigger-tests";
+/// The program that tests from inside.
+const GUEST: &str = "outrigger-vm-guest";
+/// Largest file put into a guest, bytes: it has to fit into its memory.
+const FILE_MAX: u64 = 256 << 20;
+
+/// One thing to run in a guest of its own.
+#[derive(Debug)]
+pub(crate) struct Job {
+    pub(crate) name: String,
+    /// What the guest needs besides its root.
+    pub(crate) files: Vec<File>,
+    pub(crate) command: Vec<String>,
+    /// After this the guest counts as hung.
+    pub(crate) limit: Duration,
+    pub(crate) memory_mib: u32,
+    pub(crate) boot: Boot,
+    /// Whether what the command prints is the result, to be shown.
+    pub(crate) shows_output: bool,
+}
+
+/// How the guest comes up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Boot {
+    /// A script mounts what programs expect, and runs the command.
+    Script,
+    /// systemd, which runs the command when everything else is up.
+    Systemd,
+}
+
+/// A file of this machine that the guest gets.
+#[derive(Debug)]
+pub(crate) struct File {
+    from: PathBuf,
+    to: String,
+}
+
+impl File {
+    /// A program of this workspace.
+    fn built(name: &str) -> Result<Self> {
+        Ok(Self { from: binaries::path(name)?, to: format!("{PROGRAMS}/{name}") })
+    }
+
+    /// `PATH`, put beside the programs, or `PATH=WHERE`.
+    pub(crate) fn parse(text: &str) -> Result<Self> {
+        let (from, to) = match text.split_once('=') {
+            Some((from, to)) => (PathBuf::from(from), to.to_owned()),
+            None => {
+                let from = PathBuf::from(text);
+                let name = from.file_name().with_context(|| format!("{text} names no file"))?;
+                let to = format!("{PROGRAMS}/{}", name.to_string_lossy());
+                (from, to)
+            }
+        };
+        ensure!(to.starts_with('/'), "{to} is no absolute path");
+        Ok(Self { from, to })
+    }
+
+    /// Adds it to what the guest's root is given, with its mode.
+    pub(crate) fn add_to(&self, archive: &mut Archive) -> Result<()> {
+        let wrong = || format!("cannot read {}", self.from.display());
+        let about = fs::metadata(&self.from).with_context(wrong)?;
+        ensure!(
+            about.len() <= FILE_MAX,
+            "{} has {} bytes, more than {FILE_MAX}",
+            self.from.display(),
+            about.len()
+        );
+        let content = fs::read(&self.from).with_context(wrong)?;
+        let mode = about.permissions().mode() & 0o777;
+        archive.file(&format!("job{}", self.to), mode, &content);
+        Ok(())
+    }
+}
+
+/// The jobs that `make vm` runs.
+pub(crate) fn of_this_repository() -> Result<Vec<Job>> {
+    let platform = || -> Result<Vec<File>> {
+        let programs =
+            [GUEST, binaries::HOST, binaries::TOOL, binaries::HASHLIST, binaries::HOSTILE];
+        programs.into_iter().map(File::built).collect()
+    };
+    let job = |name: &str, words: &[&str], boot, limit_s| -> Result<Job> {
+        let program = format!("{PROGRAMS}/{GUEST}");
+        Ok(Job {
+            name: name.to_owned(),
+            files: platform()?,
+            command: [program.as_str()].iter().chain(words).map(|&word| word.to_owned()).collect(),
+            limit: Duration::from_secs(limit_s),
+            memory_mib: 1024,
+            boot,
+            shows_output: false,
+        })
+    };
+    Ok(vec![
+        job("machine-open", &["machine", "open"], Boot::Script, 420)?,
+        job("machine-closed", &["machine", "closed"], Boot::Script, 420)?,
+    ])
+}

@@ -1,0 +1,98 @@
+//! What the virtual machine and the one who started it say to each other.
+//!
+//! The guest writes lines on its second serial port. Those that begin with a word of [`Said`] are
+//! read; any other is the job's own output and is passed on as it is.
+
+use std::fmt;
+
+const UP: &str = "OUTRIGGER-UP";
+const RESULT: &str = "OUTRIGGER-RESULT";
+const EXIT: &str = "OUTRIGGER-EXIT";
+
+/// One line of the guest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// The guest runs; seconds since its kernel started.
+    Up(String),
+    /// One thing was tried.
+    Result(Outcome),
+    /// The job ended with this status.
+    Exit(i32),
+    /// The job's own output.
+    Text(String),
+}
+
+/// What came of one thing that was tried.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Whether it held.
+    pub held: bool,
+    /// What was tried: `subject::what_holds`.
+    pub name: String,
+    /// Figures, or what went wrong.
+    pub detail: String,
+}
+
+impl Said {
+    /// Reads a line, without its end. One with a word of ours that does not parse is text.
+    pub fn parse(line: &str) -> Self {
+        Self::parse_known(line).unwrap_or_else(|| Self::Text(line.to_owned()))
+    }
+
+    fn parse_known(line: &str) -> Option<Self> {
+        let (word, rest) = line.split_once(' ')?;
+        match word {
+            UP => Some(Self::Up(rest.to_owned())),
+            EXIT => rest.trim().parse().ok().map(Self::Exit),
+            RESULT => {
+                let (word, rest) = rest.split_once(' ')?;
+                let (name, detail) = rest.split_once(' ').unwrap_or((rest, ""));
+                let held = match word {
+                    "ok" => true,
+                    "FAILED" => false,
+                    _ => return None,
+                };
+                let (name, detail) = (name.to_owned(), detail.to_owned());
+                Some(Self::Result(Outcome { held, name, detail }))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// One line, whatever line ends the detail has.
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.held { "ok" } else { "FAILED" };
+        write!(f, "{RESULT} {word} {} {}", self.name, self.detail.replace(['\n', '\r'], " | "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_comes_back_as_it_was_written() {
+        let outcome = Outcome {
+            held: false,
+            name: "shell::answers".to_owned(),
+            detail: "waited 900 ms\nof 750".to_owned(),
+        };
+
+        let read = Said::parse(&outcome.to_string());
+
+        let detail = "waited 900 ms | of 750".to_owned();
+        assert_eq!(read, Said::Result(Outcome { detail, ..outcome }));
+    }
+
+    #[test]
+    fn what_is_no_line_of_ours_is_text() {
+        let text = |line: &str| Said::Text(line.to_owned());
+
+        assert_eq!(Said::parse("OUTRIGGER-EXIT soon"), text("OUTRIGGER-EXIT soon"));
+        assert_eq!(Said::parse("OUTRIGGER-RESULT maybe x"), text("OUTRIGGER-RESULT maybe x"));
+        assert_eq!(Said::parse("hello there"), text("hello there"));
+        assert_eq!(Said::parse("OUTRIGGER-EXIT 3"), Said::Exit(3));
+    }
+}

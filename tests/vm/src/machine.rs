@@ -1,0 +1,288 @@
+//! One guest: booted, listened to, judged.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use outrigger_testkit::figures::say;
+use outrigger_vm_tests::Said;
+
+use crate::archive::Archive;
+use crate::job::{Boot, Job};
+use crate::kernel::Kernel;
+
+/// How long a guest may take to power off once its job has ended.
+const GOODBYE: Duration = Duration::from_secs(60);
+/// What a program that is linked with shared libraries names.
+const LOADER: &[u8] = b"/lib64/ld-linux";
+/// Lines shown of a guest that hung or died.
+const LAST_LINES: usize = 30;
+
+/// How a guest ended.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// The job ended with this status, and the guest powered off.
+    Exit(i32),
+    /// The guest went away without a word.
+    Died,
+    /// It was still there when the time was up.
+    Hung,
+}
+
+/// Boots `kernel` on a throw-away copy of `root` and runs the job; whether all of it held.
+///
+/// # Errors
+///
+/// If the guest cannot be started.
+pub(crate) fn run(kernel: &Kernel, root: &Path, job: &Job, verbose: bool) -> Result<bool> {
+    let folder = tempfile::Builder::new().prefix("outrigger-vm-").tempdir()?;
+    let initial = folder.path().join("initial");
+    fs::write(&initial, first_root(kernel, job)?)?;
+    let console = folder.path().join("console");
+    say(format_args!("vm {} on {} ...", job.name, kernel.release));
+    let start = Instant::now();
+    let mut guest = Guest::boot(kernel, root, &initial, &console, job)?;
+    let mut report = Report { shows: verbose || job.shows_output, ..Report::default() };
+    let end = guest.listen(job.limit, &mut report)?;
+    guest.stop();
+    let held = end == End::Exit(0) && report.failed == 0;
+    if !held {
+        report.tell_last(&fs::read(&console).unwrap_or_default());
+    }
+    let what = match end {
+        End::Exit(0) if held => format!("ok, {} held", report.held),
+        End::Exit(status) => {
+            let failed = report.failed;
+            format!("FAILED: status {status}, {} held, {failed} failed", report.held)
+        }
+        End::Died => "FAILED: the guest died; its last lines are above".to_owned(),
+        End::Hung => {
+            let limit = job.limit.as_secs();
+            format!("FAILED: not done after {limit} s, its limit; the last lines are above")
+        }
+    };
+    let took = start.elapsed().as_secs_f64();
+    say(format_args!("vm {} on {} ... {what} ({took:.0} s)", job.name, kernel.release));
+    Ok(held)
+}
+
+/// What the kernel unpacks into memory: a script, a small tool box, modules, the job's files.
+fn first_root(kernel: &Kernel, job: &Job) -> Result<Vec<u8>> {
+    const OWN: &str = "job/usr/lib/outrigger-vm";
+    let busybox =
+        fs::read("/bin/busybox").context("cannot read /bin/busybox; run: tools/setup.sh vm")?;
+    ensure!(
+        !busybox.windows(LOADER.len()).any(|window| window == LOADER),
+        "/bin/busybox needs libraries, which the guest does not have yet\n\
+         install the package busybox-static"
+    );
+    let mut archive = Archive::default();
+    for folder in ["dev", "proc", "sys", "disk"] {
+        archive.folder(folder);
+    }
+    archive.file("init", 0o755, include_bytes!("../guest/init.sh"));
+    archive.file("bin/busybox", 0o755, &busybox);
+    for (number, module) in kernel.modules.iter().enumerate() {
+        let name = module.file_name().unwrap_or_default().to_string_lossy();
+        archive.file(&format!("modules/{number:02}-{name}"), 0o644, &fs::read(module)?);
+    }
+    archive.file(&format!("{OWN}/start"), 0o755, include_bytes!("../guest/start.sh"));
+    archive.file(&format!("{OWN}/busybox"), 0o755, &busybox);
+    let command: Vec<String> = job.command.iter().map(|word| quoted(word)).collect();
+    let command = format!(
+        "#!/bin/sh\nPATH={}:/usr/sbin:/usr/bin:/sbin:/bin\nexec {}\n",
+        crate::job::PROGRAMS,
+        command.join(" ")
+    );
+    archive.file(&format!("{OWN}/command"), 0o755, command.as_bytes());
+    let boot = match job.boot {
+        Boot::Script => "script\n",
+        Boot::Systemd => "systemd\n",
+    };
+    archive.file(&format!("{OWN}/boot"), 0o644, boot.as_bytes());
+    if job.boot == Boot::Systemd {
+        let unit = include_bytes!("../guest/outrigger-vm.service");
+        let units = "job/etc/systemd/system";
+        archive.file(&format!("{units}/outrigger-vm.service"), 0o644, unit);
+        let wanted = format!("{units}/multi-user.target.wants/outrigger-vm.service");
+        archive.link(&wanted, "/etc/systemd/system/outrigger-vm.service");
+    }
+    for file in &job.files {
+        file.add_to(&mut archive)?;
+    }
+    Ok(archive.finish())
+}
+
+/// `word` as the shell takes it for itself.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+struct Guest {
+    process: Child,
+    lines: Receiver<String>,
+}
+
+impl Guest {
+    fn boot(
+        kernel: &Kernel,
+        root: &Path,
+        initial: &Path,
+        console: &Path,
+        job: &Job,
+    ) -> Result<Self> {
+        let mut command = Command::new("qemu-system-x86_64");
+        command
+            // Emulated, whatever the machine has: stock kernels do not start under a nested KVM.
+            .args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"])
+            .args(["-m", &job.memory_mib.to_string()])
+            .args(["-nodefaults", "-nographic", "-no-reboot", "-display", "none"])
+            .arg("-serial")
+            .arg(format!("file:{}", console.display()))
+            .args(["-serial", "stdio"])
+            .arg("-drive")
+            .arg(format!("file={},format=raw,if=virtio,snapshot=on", root.display()))
+            .arg("-kernel")
+            .arg(&kernel.image)
+            .arg("-initrd")
+            .arg(initial)
+            .args(["-append", "console=ttyS0 quiet panic=-1 oops=panic net.ifnames=0"])
+            // Where QEMU puts what the guest writes to its disk.
+            .env("TMPDIR", initial.parent().unwrap_or_else(|| Path::new("/tmp")))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped());
+        let mut process = match command.spawn() {
+            Ok(process) => process,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                bail!("qemu-system-x86_64 is not installed; run: tools/setup.sh vm")
+            }
+            Err(error) => return Err(error).context("cannot start qemu-system-x86_64"),
+        };
+        let output = process.stdout.take().context("the guest's second port is a pipe")?;
+        Ok(Self { process, lines: lines_of(output) })
+    }
+
+    fn listen(&mut self, limit: Duration, report: &mut Report) -> Result<End> {
+        let mut until = Instant::now() + limit;
+        let mut status = None;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match (self.lines.recv_timeout(left), status) {
+                (Ok(line), _) => {
+                    if let Said::Exit(code) = report.take(&line) {
+                        status = Some(code);
+                        until = until.min(Instant::now() + GOODBYE);
+                    }
+                }
+                (Err(RecvTimeoutError::Disconnected), Some(code)) => return Ok(End::Exit(code)),
+                (Err(RecvTimeoutError::Disconnected), None) => return Ok(End::Died),
+                (Err(RecvTimeoutError::Timeout), _) => return Ok(End::Hung),
+            }
+        }
+    }
+
+    fn stop(&mut self) {
+        // Gone already where all went well.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The lines of the guest's second port, as they come.
+fn lines_of(output: ChildStdout) -> Receiver<String> {
+    let (sender, lines) = channel();
+    std::thread::spawn(move || {
+        let mut output = BufReader::new(output);
+        let mut line = Vec::new();
+        while output.read_until(b'\n', &mut line).is_ok_and(|len| len > 0) {
+            let text = String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']).to_owned();
+            if sender.send(text).is_err() {
+                return;
+            }
+            line.clear();
+        }
+    });
+    lines
+}
+
+/// What a guest said so far.
+#[derive(Default)]
+struct Report {
+    shows: bool,
+    held: usize,
+    failed: usize,
+    text: Vec<String>,
+}
+
+impl Report {
+    fn take(&mut self, line: &str) -> Said {
+        let said = Said::parse(line);
+        match &said {
+            Said::Up(seconds) => say(format_args!("  up after {seconds} s")),
+            Said::Result(outcome) => {
+                let word = if outcome.held { "ok    " } else { "FAILED" };
+                say(format_args!("  {word} {}: {}", outcome.name, outcome.detail));
+                *(if outcome.held { &mut self.held } else { &mut self.failed }) += 1;
+            }
+            Said::Exit(_) => {}
+            Said::Text(text) => {
+                if self.shows {
+                    say(format_args!("  {text}"));
+                }
+                self.text.push(text.clone());
+            }
+        }
+        said
+    }
+
+    /// The last lines of the job, if they were not shown, and of the kernel.
+    fn tell_last(&self, console: &[u8]) {
+        let console = String::from_utf8_lossy(console);
+        // The firmware draws, and systemd paints.
+        let kernel: Vec<&str> = console
+            .lines()
+            .map(|line| line.rsplit('\u{1b}').next().unwrap_or(line).trim_end_matches('\r'))
+            .filter(|line| !line.is_empty())
+            .collect();
+        let job: Vec<&str> = self.text.iter().map(String::as_str).collect();
+        for (whose, lines) in [("the job", &job), ("the guest's kernel", &kernel)] {
+            if lines.is_empty() || (self.shows && whose == "the job") {
+                continue;
+            }
+            say(format_args!("  --- {whose} said last:"));
+            let from = lines.len().saturating_sub(LAST_LINES);
+            lines[from..].iter().for_each(|line| say(format_args!("  {line}")));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_quoted_for_the_shell() {
+        assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+    }
+
+    #[test]
+    fn results_are_counted_and_text_is_kept() {
+        let mut report = Report::default();
+
+        report.take("OUTRIGGER-RESULT ok a::b 3 ms");
+        report.take("OUTRIGGER-RESULT FAILED a::c hung");
+        report.take("whatever");
+
+        assert_eq!((report.held, report.failed, report.text.len()), (1, 1, 1));
+    }
+}

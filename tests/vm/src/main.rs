@@ -1,0 +1,125 @@
+//! Boots a virtual machine with a kernel and a root file system of its own, and runs tests there.
+//!
+//! ```text
+//! outrigger-vm [FILTER]…                      the jobs of this repository whose name holds a filter
+//! outrigger-vm run --name X -- COMMAND …      any command, as root in the guest
+//! outrigger-vm prepare                        fetches the kernel and makes the root file system, if need be
+//! ```
+//!
+//! What is needed is fetched and made once and kept in a folder (see [`store`]). The guest's root is
+//! thrown away after each job. QEMU emulates the processor (TCG): what happens, hangs and panics is real,
+//! times are 3 to 30 times those of a machine.
+
+mod archive;
+mod job;
+mod kernel;
+mod machine;
+mod root;
+mod store;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::{Parser, Subcommand};
+use outrigger_testkit::figures::say;
+
+use crate::job::{Boot, File, Job};
+use crate::kernel::Kernel;
+use crate::store::Store;
+
+/// Boots a virtual machine and runs tests there.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(flatten)]
+    place: Place,
+    /// Run the jobs whose name holds one of these; all of them without any.
+    filters: Vec<String>,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// Kernels to boot, with spaces between: a name, or the paths of Debian packages joined by commas.
+    #[arg(long, env = "KERNEL", default_value = "6.1", value_delimiter = ' ', global = true)]
+    kernel: Vec<String>,
+    /// Where what was fetched and made is kept.
+    #[arg(long, env = "OUTRIGGER_VM_CACHE", global = true)]
+    cache: Option<PathBuf>,
+    /// Show all that the guest says.
+    #[arg(long, short, global = true)]
+    verbose: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Fetch the kernel and make the root file system, if that was not done.
+    Prepare,
+    /// Run a command as root in the guest; ends with its status.
+    Run {
+        /// What the job is called.
+        #[arg(long, default_value = "command")]
+        name: String,
+        /// A file to put into the guest: PATH, or PATH=WHERE with an absolute path there.
+        #[arg(long = "with", value_name = "PATH[=WHERE]")]
+        with: Vec<String>,
+        /// After so many seconds the guest counts as hung.
+        #[arg(long, default_value_t = 120)]
+        limit: u64,
+        /// The guest's memory, MiB.
+        #[arg(long, default_value_t = 1024)]
+        memory: u32,
+        /// Boot systemd instead of a script, and run the command when it is up.
+        #[arg(long)]
+        systemd: bool,
+        /// The command; a program's bare name is looked up in the guest, and beside the programs put there.
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+}
+
+fn main() -> Result<ExitCode> {
+    let Arguments { place, filters, command } = Arguments::parse();
+    let store = Store::open(place.cache)?;
+    let jobs = match command {
+        None => job::of_this_repository()?,
+        Some(Command::Prepare) => Vec::new(),
+        Some(Command::Run { name, with, limit, memory, systemd, command }) => vec![Job {
+            name,
+            files: with.iter().map(|text| File::parse(text)).collect::<Result<_>>()?,
+            command,
+            limit: Duration::from_secs(limit),
+            memory_mib: memory,
+            boot: if systemd { Boot::Systemd } else { Boot::Script },
+            shows_output: true,
+        }],
+    };
+    let wanted = |job: &&Job| {
+        filters.is_empty() || filters.iter().any(|filter| job.name.contains(filter.as_str()))
+    };
+    let chosen: Vec<&Job> = jobs.iter().filter(wanted).collect();
+    ensure!(
+        jobs.is_empty() || !chosen.is_empty(),
+        "no job's name holds {}; there are: {}",
+        filters.join(" or "),
+        jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>().join(", ")
+    );
+    let root = root::image(&store).context("cannot make the guest's root file system")?;
+    let mut broken = Vec::new();
+    for name in &place.kernel {
+        let kernel =
+            Kernel::get(&store, name).with_context(|| format!("cannot get the kernel {name}"))?;
+        for job in &chosen {
+            if !machine::run(&kernel, &root, job, place.verbose)? {
+                broken.push(format!("{} on {}", job.name, kernel.release));
+            }
+        }
+    }
+    let ran = chosen.len() * place.kernel.len();
+    broken.iter().for_each(|name| say(format_args!("failed: {name}")));
+    say(format_args!("{} jobs held, {} failed", ran - broken.len(), broken.len()));
+    Ok(if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
