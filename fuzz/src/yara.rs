@@ -8,7 +8,7 @@ use tempfile::TempDir;
 use crate::memory;
 
 /// Longest that is said of rules, in bytes, the folder's name not counted.
-const MESSAGE_MAX: usize = 4096;
+const MESSAGE_MAX: usize = 1024;
 /// Memory that compiling rules may take: what YARA-X takes for none, and what it makes of each byte.
 const FIXED: usize = 16 << 20;
 const EACH: usize = 64 << 10;

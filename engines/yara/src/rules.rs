@@ -16,6 +16,9 @@ pub const FILE_BYTES_MAX: usize = 8 << 20;
 /// Most bytes of all rule files together.
 pub const ALL_BYTES_MAX: usize = 32 << 20;
 
+/// Longest text of YARA-X's that is passed on, in bytes.
+const TOLD_MAX: usize = 500;
+
 /// Modules of YARA-X that this engine does not have: for other systems' files, or (`time`, `vt`, …) for what
 /// is not in the file. A rule that needs one is left out and counted; any other unknown module is an error.
 const LEFT_OUT: &[&str] = &[
@@ -108,7 +111,7 @@ impl RuleSet {
         let first = rules.warnings().first().map(|warning| {
             let label = warning.labels().next();
             let origin = label.as_ref().and_then(|label| label.origin()).unwrap_or("a rule");
-            format!("{origin}: {}", warning.title())
+            shown(&format!("{origin}: {}", warning.title()))
         });
         let warnings = (first, rules.warnings().len());
         Ok(Self { rules, files: files.len(), left_out, warnings })
@@ -183,13 +186,35 @@ fn add(compiler: &mut Compiler<'_>, file: &Path, source: &[u8]) -> Result<(), Ru
     }
 }
 
-/// The line of an error, from one, and what is wrong there, on one line.
+/// The line of an error, from one, and what is wrong there.
 fn told(error: &CompileError, source: &[u8]) -> (usize, String) {
-    let Some(label) = error.labels().next() else { return (1, error.title().to_owned()) };
+    let Some(label) = error.labels().next() else { return (1, shown(error.title())) };
     let before = source.get(..label.span().start()).unwrap_or(source);
     let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-    let what = format!("{}: {}", error.title(), label.text());
-    (line, what.split_whitespace().collect::<Vec<_>>().join(" "))
+    (line, shown(&format!("{}: {}", error.title(), label.text())))
+}
+
+/// What YARA-X says, on one line and safe to print: it quotes from the rule file. Cut at [`TOLD_MAX`].
+fn shown(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.split_whitespace().collect::<Vec<_>>().join(" ").chars() {
+        match c {
+            // What moves a terminal's cursor, or is not seen.
+            _ if c.is_control() => out.extend(c.escape_unicode()),
+            '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{2069}'
+            | '\u{feff}' => {
+                out.extend(c.escape_unicode());
+            }
+            _ => out.push(c),
+        }
+        if out.len() > TOLD_MAX {
+            out.truncate(out.floor_char_boundary(TOLD_MAX));
+            return out + "…";
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -258,6 +283,20 @@ mod tests {
         let told = compile(&[("a.yar", b"// fine\n// \xff\xfe\n")]).expect_err("refused");
 
         assert!(told.starts_with("a.yar:2: "), "{told}");
+    }
+
+    #[test]
+    fn what_a_rule_file_holds_moves_nobodys_cursor() {
+        let told = compile(&[("a.yar", "rule a { condition: \u{8}\u{202e} }".as_bytes())]);
+
+        let told = told.expect_err("refused");
+        assert!(told.starts_with("a.yar:1: syntax error: "), "{told}");
+        assert!(told.contains("\\u{8}") && !told.contains(char::is_control), "{told:?}");
+    }
+
+    #[test]
+    fn a_long_error_is_cut() {
+        assert_eq!(shown(&"ä".repeat(TOLD_MAX)), "ä".repeat(TOLD_MAX / 2) + "…");
     }
 
     #[test]
