@@ -23,6 +23,7 @@ mod ledger;
 mod machine;
 mod metrics;
 mod poisoned;
+mod private;
 mod reader;
 mod request;
 mod server;

@@ -33,6 +33,10 @@ pub struct EngineSetup {
     content_file: (&'static str, String),
     arguments: Vec<String>,
     reads_content: bool,
+    /// Whether the administrator grants it what it asks for.
+    granted: bool,
+    /// Below these paths alone, if there are any.
+    content_below: Vec<PathBuf>,
     required: bool,
     fields: Vec<&'static str>,
     misses_max: Option<u32>,
@@ -129,7 +133,6 @@ impl Setup {
     /// If a file cannot be written or an engine is not built.
     pub fn write(&self, folder: &Path) -> Result<PathBuf> {
         let state = folder.join("state");
-        fs::create_dir_all(&state)?;
         let mut text = String::new();
         let mode = if self.monitor { "monitor" } else { "enforce" };
         writeln!(text, "mode = {mode:?}\n")?;
@@ -212,6 +215,8 @@ impl EngineSetup {
             content_file,
             arguments: Vec::new(),
             reads_content: true,
+            granted: true,
+            content_below: Vec::new(),
             required: true,
             fields: Vec::new(),
             misses_max: None,
@@ -227,6 +232,20 @@ impl EngineSetup {
     #[must_use]
     pub fn field(mut self, field: &'static str) -> Self {
         self.fields.push(field);
+        self
+    }
+
+    /// Is given the content of files below `path`, and of others only below other such paths.
+    #[must_use]
+    pub fn content_below(mut self, path: &Path) -> Self {
+        self.content_below.push(path.to_owned());
+        self
+    }
+
+    /// Is given no content, although it asks for it.
+    #[must_use]
+    pub fn without_grant(mut self) -> Self {
+        self.granted = false;
         self
     }
 
@@ -289,7 +308,12 @@ impl EngineSetup {
 
         writeln!(config, "[[engine]]\nmanifest = {:?}", manifest.display())?;
         writeln!(config, "required = {}", self.required)?;
-        writeln!(config, "content = {:?}", if self.reads_content { "all" } else { "none" })?;
+        if self.content_below.is_empty() {
+            let all = self.reads_content && self.granted;
+            writeln!(config, "content = {:?}", if all { "all" } else { "none" })?;
+        } else {
+            writeln!(config, "content = {:?}", self.content_below)?;
+        }
         writeln!(config, "content_dir = {:?}", content.display())?;
         if let Some(count) = self.misses_max {
             writeln!(config, "misses_max = {count}")?;

@@ -300,6 +300,15 @@ fn read_engine(table: &Section<'_>) -> Option<EngineConfig> {
         let what = format!("{most} ms is less than `backoff_ms`, {first} ms");
         table.conflict(&keys::BACKOFF_MAX_MS, what);
     }
+    if let Some(uid) = engine.uid.filter(|uid| keys::PEOPLE.contains(uid)) {
+        let what = format!(
+            "{uid} is a person's ({} to {}), who could signal and slow the engine; leave it out, or write one \
+             that no account has",
+            keys::PEOPLE.start(),
+            keys::PEOPLE.end()
+        );
+        table.conflict(&keys::UID, what);
+    }
     // Without a manifest there is nothing to compare with other engines; it is reported.
     manifest.map(|_| engine)
 }

@@ -197,9 +197,13 @@ pub(super) const CONTENT: List = List {
 };
 pub(super) const CONTENT_DIR: FilePath =
     FilePath { name: "content_dir", relative: false, max: PATH_MAX, default: Given::Nothing };
-/// Root is refused, and so is the number that means "no user" to the kernel.
+/// Root is refused, and so is what lies behind the numbers of one machine: "nobody", and those that
+/// containers are given. [`PEOPLE`] are refused too.
 pub(super) const UID: Integer =
-    Integer { name: "uid", unit: Unit::One, min: 1, max: 4_294_967_294, default: None };
+    Integer { name: "uid", unit: Unit::One, min: 1, max: 65_533, default: None };
+/// The users that people log in as (`UID_MIN` to `UID_MAX` of login.defs(5)): a process may signal and slow
+/// those of its own user, whatever namespaces they are in.
+pub(super) const PEOPLE: std::ops::RangeInclusive<u32> = 1000..=60_000;
 pub(super) const MISSES_MAX: Integer = count("misses_max", 1, 1_000_000, 64);
 pub(super) const MISS_WINDOW_MS: Integer = milliseconds("miss_window_ms", 100, 3_600_000, 10_000);
 pub(super) const RESTARTS_MAX: Integer = count("restarts_max", 0, 1000, 5);

@@ -207,8 +207,23 @@ fn a_number_out_of_range_is_told_the_range() {
     refused(
         "uid = 61001",
         "uid = 0",
-        "engine[0].uid: 0 is out of range: 1 to 4294967294, default none; the nearest is `uid = 1`",
+        "engine[0].uid: 0 is out of range: 1 to 65533, default none; the nearest is `uid = 1`",
     );
+}
+
+#[test]
+fn a_persons_user_is_no_engines() {
+    for persons in ["uid = 1000", "uid = 60000"] {
+        refused(
+            "uid = 61001",
+            persons,
+            &format!(
+                "engine[0].{} is a person's (1000 to 60000), who could signal and slow the engine; \
+                 leave it out, or write one that no account has",
+                persons.replace(" =", ":")
+            ),
+        );
+    }
 }
 
 #[test]

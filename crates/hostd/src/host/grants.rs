@@ -35,15 +35,22 @@ const KEY_ENDINGS: &[&[u8]] = &[b".key", b".pem", b".p12", b".pfx", b".jks", b".
 #[derive(Debug, Default)]
 pub(crate) struct KeyMaterial {
     files: HashSet<FileKey>,
+    /// The host's own state folder: what is written there later is not known by identity.
+    state: PathBuf,
 }
 
 impl KeyMaterial {
-    /// Looks up the known files, and what lies in the host's own state folder, from `origin`.
+    /// Looks up the known files from `origin`. What lies in the host's own `state` folder tells what other
+    /// engines were asked and said.
     pub(crate) fn look_up(origin: BorrowedFd<'_>, state: &Path) -> Self {
         let own =
             std::fs::read_dir(state).into_iter().flatten().flatten().map(|entry| entry.path());
         let known = KEY_FILES.iter().map(PathBuf::from);
-        Self { files: known.chain(own).filter_map(|path| key_of(origin, &path)).collect() }
+        Self {
+            files: known.chain(own).filter_map(|path| key_of(origin, &path)).collect(),
+            // Not there yet at the first start: then nothing leads to it by a link either.
+            state: std::fs::canonicalize(state).unwrap_or_else(|_| state.to_owned()),
+        }
     }
 
     /// Whether the object is key material. `path` is asked for only where permissions suggest it.
@@ -53,7 +60,11 @@ impl KeyMaterial {
         self.files.contains(&object.key)
             || (object.owner == 0
                 && object.mode & (OTHERS | EXECUTE) == 0
-                && path().is_some_and(|path| is_key_name(&path)))
+                && path().is_some_and(|path| is_key_name(&path) || self.is_state(&path)))
+    }
+
+    fn is_state(&self, path: &Path) -> bool {
+        !self.state.as_os_str().is_empty() && path.starts_with(&self.state)
     }
 }
 
@@ -133,12 +144,23 @@ mod tests {
 
     #[test]
     fn a_known_secret_is_left_out_under_any_name() {
-        let keys = KeyMaterial { files: [FileKey([1; 32])].into() };
+        let keys = KeyMaterial { files: [FileKey([1; 32])].into(), ..KeyMaterial::default() };
 
         let other_name =
             decide(&ContentGrant::All, &keys, &object(0o644), || Some("/tmp/x".into()));
 
         assert_eq!(other_name, Err(ContentAbsent::KeyMaterial));
+    }
+
+    #[test]
+    fn what_the_host_writes_later_is_left_out_too() {
+        let keys = KeyMaterial { state: "/var/lib/outrigger".into(), ..KeyMaterial::default() };
+        let journal = || Some(PathBuf::from("/var/lib/outrigger/journal.jsonl.1"));
+
+        let own = decide(&ContentGrant::All, &keys, &object(0o600), journal);
+        let elsewhere = decide(&ContentGrant::All, &keys, &object(0o600), || Some("/srv/x".into()));
+
+        assert_eq!((own, elsewhere), (Err(ContentAbsent::KeyMaterial), Ok(())));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //! the bounded channel, and what the disk did not take, is counted and said in the next line that is
 //! written. The file is rotated by size.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,6 +15,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use outrigger_api::FailureReason;
 use serde_json::{Value, json};
+
+use super::private;
 
 /// Lines that may wait for the disk.
 const WAITING_MAX: usize = 4096;
@@ -235,9 +237,9 @@ impl Writer {
         }
         if self.file.is_none() {
             if let Some(folder) = self.path.parent() {
-                std::fs::create_dir_all(folder)?;
+                private::make_folder(folder)?;
             }
-            let file = OpenOptions::new().create(true).append(true).open(&self.path)?;
+            let file = private::append_to(&self.path)?;
             self.size = file.metadata()?.len();
             self.file = Some(file);
         }

@@ -5,10 +5,11 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use super::journal::Trouble;
+use super::private;
 use crate::shared::SECOND;
 
 /// The copy of the last configuration that was in force.
@@ -87,15 +88,14 @@ impl Keepsakes {
 /// Puts a file with `content` in the place of `target`, or leaves that as it is.
 fn replace(target: &Path, content: &[u8]) -> std::io::Result<()> {
     if let Some(folder) = target.parent() {
-        std::fs::create_dir_all(folder)?;
+        private::make_folder(folder)?;
     }
     let fresh = target.with_extension("new");
-    std::fs::write(&fresh, content).and_then(|()| std::fs::rename(&fresh, target)).inspect_err(
-        |_| {
-            // The room that it takes is missing elsewhere.
-            let _ = std::fs::remove_file(&fresh);
-        },
-    )
+    let write = || private::replace(&fresh)?.write_all(content);
+    write().and_then(|()| std::fs::rename(&fresh, target)).inspect_err(|_| {
+        // The room that it takes is missing elsewhere.
+        let _ = std::fs::remove_file(&fresh);
+    })
 }
 
 #[cfg(test)]

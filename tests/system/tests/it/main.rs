@@ -9,6 +9,7 @@ mod attack;
 mod cache;
 mod engine;
 mod gap;
+mod grant;
 mod host;
 mod ledger;
 mod load;
@@ -113,6 +114,10 @@ const TESTS: &[Test] = tests! {
     30 attack::a_second_answer_changes_nothing;
     30 attack::a_forged_answer_changes_nothing;
     30 attack::a_late_answer_changes_nothing;
+
+    30 grant::none_shows_nothing;
+    30 grant::all_shows_everything_but_key_material;
+    30 grant::paths_go_by_the_path_as_opened;
 
     60 yara::both_engines_refuse_the_test_file;
     60 yara::it_executes_nothing_but_its_files;
