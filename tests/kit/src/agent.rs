@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::sleep_until;
 use crate::histogram::Summary;
 use crate::openers::{Tally, Target};
-use crate::{Histogram, clock, floor, fuse, race, sys};
+use crate::{Histogram, clock, floor, fuse, race, sys, trespass};
 
 /// The first argument of a program that is to be an agent.
 const WORD: &str = "agent";
@@ -175,6 +175,18 @@ fn play(arguments: &[&str]) -> Result<()> {
         ["open", path, times] => open(path, times.parse()?),
         ["pace", folder, first, count, gap_us] => {
             pace(Path::new(folder), first.parse()?, count.parse()?, gap_us.parse()?)
+        }
+        ["idle"] => {
+            Agent::say_ready()?;
+            loop {
+                std::thread::park();
+            }
+        }
+        ["trespass", aim, pid] => {
+            say(&serde_json::to_string(&trespass::try_process(aim, pid.parse()?)?)?)
+        }
+        ["touch", touch, paths @ ..] => {
+            say(&serde_json::to_string(&trespass::try_paths(touch, paths)?)?)
         }
         ["flood", folder, count, threads] => {
             flood(Path::new(folder), count.parse()?, threads.parse()?)

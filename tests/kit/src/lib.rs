@@ -28,6 +28,7 @@ pub mod shared;
 pub mod stall;
 pub mod suite;
 mod sys;
+pub mod trespass;
 pub mod volume;
 pub mod ways;
 pub mod world;

@@ -15,6 +15,7 @@ mod ledger;
 mod load;
 mod reason;
 mod scene;
+mod user;
 mod way;
 mod yara;
 
@@ -118,6 +119,15 @@ const TESTS: &[Test] = tests! {
     30 grant::none_shows_nothing;
     30 grant::all_shows_everything_but_key_material;
     30 grant::paths_go_by_the_path_as_opened;
+
+    60 user::cannot_read_its_processes;
+    60 user::cannot_stop_its_processes;
+    60 user::cannot_slow_its_processes;
+    30 user::cannot_connect_to_its_sockets;
+    30 user::cannot_read_its_records_or_change_its_files;
+    30 user::cannot_change_an_engines_limits;
+    30 user::of_an_engines_number_cannot_read_it;
+    30 user::two_engines_share_nothing;
 
     60 yara::both_engines_refuse_the_test_file;
     60 yara::it_executes_nothing_but_its_files;
