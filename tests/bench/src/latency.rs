@@ -1,6 +1,7 @@
-//! How long one open, or one start of a program, takes.
+//! How long one open, one start of a program, or one round of changes to a file takes.
 
 use std::ffi::CString;
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -33,6 +34,8 @@ enum Act {
     OpenRead,
     /// Start a program and wait for its end; it was started before.
     Spawn,
+    /// Make a file of one byte, rename it, unlink it: four changes, of which the kernel merges two.
+    Change,
 }
 
 /// What is measured.
@@ -70,6 +73,8 @@ const PLANS: &[Plan] = &[
     ratio("open_known", Scenario::Cached, Act::OpenRead, "open_none", 1.15),
     base("spawn_none", Scenario::None, Act::Spawn),
     ratio("spawn_known", Scenario::Cached, Act::Spawn, "spawn_none", 1.1),
+    base("change_none", Scenario::None, Act::Change),
+    Plan { vs: Some("change_none"), ..base("change_watched", Scenario::Watched, Act::Change) },
 ];
 
 /// Measures what is wanted, confined to one processor and not.
@@ -145,6 +150,10 @@ fn once(bench: &Bench, plan: &Plan) -> Result<Summary> {
             spawn_many(&program, SPAWNS / 10)?;
             spawn_many(&program, SPAWNS)?
         }
+        Act::Change => {
+            change_many(bench, WARM_UP)?;
+            change_many(bench, OPENS)?
+        }
     };
     running.end()?;
     Ok(waits.summary())
@@ -167,6 +176,19 @@ fn spawn_many(program: &Path, count: usize) -> Result<Histogram> {
         let status = command.spawn()?.wait()?;
         waits.add(now() - start);
         ensure!(status.success(), "the program ended with {status}");
+    }
+    Ok(waits)
+}
+
+fn change_many(bench: &Bench, count: usize) -> Result<Histogram> {
+    let (path, moved) = (bench.volume.join("changed"), bench.volume.join("moved"));
+    let mut waits = Histogram::default();
+    for _ in 0..count {
+        let start = now();
+        fs::write(&path, b"x")?;
+        fs::rename(&path, &moved)?;
+        fs::remove_file(&moved)?;
+        waits.add(now() - start);
     }
     Ok(waits)
 }

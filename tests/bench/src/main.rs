@@ -14,6 +14,7 @@ mod cost;
 mod latency;
 mod scenario;
 mod throughput;
+mod watcher;
 
 use std::env;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! What answers for the files while they are opened: nobody, the bare responder, or the platform.
+//! What answers for the files while they are opened, or watches what is done to them: nobody, the bare
+//! responder, the bare file sensor, or the platform.
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
@@ -7,6 +8,8 @@ use anyhow::Result;
 use outrigger_testkit::agent::Agent;
 use outrigger_testkit::{EngineSetup, Host, Lab, Setup, Volume, floor};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+
+use crate::watcher::Watcher;
 
 /// Files that are opened in turn.
 pub(crate) const FILES: usize = 1000;
@@ -26,6 +29,8 @@ pub(crate) enum Scenario {
     None,
     /// One process that allows everything.
     Floor,
+    /// The file sensor and a thread that takes its notices.
+    Watched,
     /// One engine that is given no content, nothing cached.
     Asked,
     /// One engine that is given each file's descriptor, nothing cached.
@@ -43,6 +48,7 @@ pub(crate) enum Scenario {
 pub(crate) enum Running {
     None,
     Floor { _responder: Agent },
+    Watched(Watcher),
     Platform(Host),
 }
 
@@ -56,6 +62,7 @@ impl Scenario {
             Self::Floor => {
                 return Ok(Running::Floor { _responder: floor::start(&bench.volume, false)? });
             }
+            Self::Watched => return Ok(Running::Watched(Watcher::start(&bench.volume)?)),
             Self::Asked => protecting().uncached().engine(allow("one")),
             Self::AskedContent => {
                 protecting().uncached().engine(EngineSetup::faulty_reader("one", "allow"))
@@ -77,6 +84,7 @@ impl Running {
     pub(crate) fn end(self) -> Result<()> {
         match self {
             Self::Platform(host) => host.end(),
+            Self::Watched(watcher) => watcher.end(),
             Self::None | Self::Floor { .. } => Ok(()),
         }
     }
