@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what building and testing need, on a bare Debian 12, and says nothing if all is there.
 #
-#   tools/setup.sh build    compiler, linker, the pinned Rust toolchain
+#   tools/setup.sh build    compilers (also of BPF), linker, libraries, the pinned Rust toolchain
 #   tools/setup.sh test     the same, and what the tests start
 #   tools/setup.sh check    the same as build, and cargo-deny
 <<<<<<< HEAD
@@ -30,6 +30,11 @@ need() {
     command=$1
     shift
     has "$command" || missing="$missing $*"
+}
+
+# need_file FILE PACKAGE: the same if the file is missing
+need_file() {
+    [ -e "$1" ] || missing="$missing $2"
 }
 
 packages() {
@@ -86,6 +91,12 @@ for what in "${@:-build}"; do
 done
 
 need cc gcc libc6-dev
+# The BPF programs, and libbpf, which loads them.
+need clang clang
+need make make
+need pkg-config pkg-config
+need_file /usr/include/libelf.h libelf-dev
+need_file /usr/include/zlib.h zlib1g-dev
 has rustup || need curl curl ca-certificates
 for what in "${@:-build}"; do
 <<<<<<< HEAD

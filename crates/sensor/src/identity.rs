@@ -97,6 +97,11 @@ impl Subjects {
         Self { unique_pidfds: unique, pidfd_info: sys::pidfd_info(own.as_fd()).is_ok() }
     }
 
+    /// Whether a process's key is the inode number of its pidfds; else it is its start time.
+    pub(crate) const fn by_pidfd(self) -> bool {
+        self.unique_pidfds
+    }
+
     /// The key of a process whose question waits, from its pidfd.
     pub fn key(self, pid: u32, pidfd: BorrowedFd<'_>) -> ProcessKey {
         let unique = if self.unique_pidfds {

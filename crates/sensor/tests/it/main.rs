@@ -1,6 +1,9 @@
-//! The sensors on real file systems and processes, each test on file systems of its own.
+//! The sensors on real file systems and processes: each test makes happen what is to be seen.
 //!
 //! Needs root; without, each test says that it was skipped.
 
 mod changes;
 mod harness;
+mod processes;
+mod sys;
+mod watch;
