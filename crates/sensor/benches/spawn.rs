@@ -14,7 +14,7 @@ use outrigger_sensor::bpf::ProcessSensor;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::thread::CpuSet;
 
-const ROUNDS: usize = 60;
+const ROUNDS: usize = 20;
 const SPAWNS: usize = 100;
 /// Has this program be the one that watches.
 const WATCH: &str = "watch";

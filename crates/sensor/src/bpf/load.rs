@@ -6,6 +6,7 @@ use libbpf_rs::{Error, Object, ObjectBuilder, OpenObject, PrintLevel, set_print}
 use outrigger_api::Event;
 
 use super::record::{EVENTS, KINDS};
+use super::sys::WithoutSignals;
 use crate::identity::Subjects;
 
 /// The compiled programs, placed as the ELF reader wants them.
@@ -97,6 +98,9 @@ pub(super) fn load(events: &[Event], settings: Settings) -> Result<Object, Error
         program.set_autoload(load);
     }
     tell(&mut object, settings)?;
+    // The kernel gives a load up (EAGAIN) when a signal comes, also one that is then ignored, as that of
+    // a child's end may be. libbpf tries five times, which many children use up.
+    let _quiet = WithoutSignals::begin();
     object.load()
 }
 

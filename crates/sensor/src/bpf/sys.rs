@@ -1,7 +1,13 @@
-//! The memory that the programs and the host share: the ring's pages and the page beside it.
-#![expect(unsafe_code, reason = "mappings that the kernel writes to have no safe wrapper")]
+//! The memory that the programs and the host share (the ring's pages and the page beside it), and two
+//! calls that no library wraps.
+#![expect(
+    unsafe_code,
+    reason = "mappings that the kernel writes to, and signal masks, have no safe wrapper"
+)]
 
 use std::io;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 #[cfg(test)]
 use std::mem::offset_of;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -201,4 +207,35 @@ pub(super) fn skipped_runs(program: BorrowedFd<'_>) -> io::Result<u64> {
         )
     };
     if result == 0 { Ok(info.recursion_misses) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Holds every signal back from the calling thread until it is dropped.
+#[derive(Debug)]
+pub(super) struct WithoutSignals {
+    before: libc::sigset_t,
+    /// A mask belongs to its thread.
+    stays: PhantomData<*const ()>,
+}
+
+impl WithoutSignals {
+    pub(super) fn begin() -> Self {
+        let mut all = MaybeUninit::uninit();
+        // SAFETY: fills the set that it is given.
+        unsafe { libc::sigfillset(all.as_mut_ptr()) };
+        let mut before = MaybeUninit::uninit();
+        // SAFETY: `all` is filled, and `before` is a place for the mask of now.
+        let result =
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr()) };
+        assert_eq!(result, 0, "it fails for an unknown first argument only");
+        // SAFETY: the call above succeeded, so it wrote the mask.
+        let before = unsafe { before.assume_init() };
+        Self { before, stays: PhantomData }
+    }
+}
+
+impl Drop for WithoutSignals {
+    fn drop(&mut self) {
+        // SAFETY: a mask that the kernel gave for this thread, and nothing is wanted back.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, null_mut()) };
+    }
 }

@@ -297,6 +297,29 @@ fn a_lone_event_comes_by_itself() {
 }
 
 #[test]
+fn the_ends_of_children_do_not_keep_the_sensor_from_opening() {
+    if !may_load() {
+        return;
+    }
+    let over = AtomicBool::new(false);
+    let spawn = || {
+        while !over.load(Ordering::Relaxed) {
+            spawn_many(Path::new("/bin/true"), 10);
+        }
+    };
+
+    let opened = thread::scope(|scope| {
+        let spawners = [(); 3].map(|()| scope.spawn(spawn));
+        let opened = (0..20).filter(|_| Watch::open(None).is_some()).count();
+        over.store(true, Ordering::Relaxed);
+        spawners.into_iter().for_each(|spawner| spawner.join().expect("they all started"));
+        opened
+    });
+
+    assert_eq!(opened, 20);
+}
+
+#[test]
 fn threads_make_no_notice() {
     let Some(mut watch) = Watch::open(None) else { return };
 
