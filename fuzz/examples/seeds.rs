@@ -59,7 +59,23 @@ fn main() {
     let open = fanotify(0x0001_0000, 9, Some(10));
     let exec = fanotify(0x0004_0000, 11, None);
     let overflow = fanotify(0x4000, -1, None);
-    write("fanotify/open-exec-overflow", &[open, exec, overflow].concat());
+    write("fanotify/open-exec-overflow", &[open, exec, overflow.clone()].concat());
+
+    let place = |kind, folder: &[u8], name: &[u8]| {
+        info(kind, &[file(folder).as_slice(), name, b"\0"].concat())
+    };
+    let pidfd = info(4, &10_i32.to_ne_bytes());
+    let made = [place(2, b"folder-a", b"new"), info(1, &file(b"the file")), pidfd.clone()].concat();
+    let made = change(0x108, &made);
+    let renamed = [
+        place(10, b"folder-a", b"new"),
+        place(12, b"folder-b", b"\xff old"),
+        info(1, &file(b"the file, on tmpfs")),
+        pidfd,
+    ];
+    let renamed = change(0x5000_0000, &renamed.concat());
+    write("changes/made", &made);
+    write("changes/renamed-overflow-made", &[renamed, overflow, made.clone()].concat());
 }
 
 fn vote(verdict: Verdict) -> VerdictRecord {
@@ -95,5 +111,33 @@ fn fanotify(mask: u64, file: i32, pidfd: Option<i32>) -> Vec<u8> {
         bytes.extend([4, 0, 8, 0]);
         bytes.extend(pidfd.to_ne_bytes());
     }
+    bytes
+}
+
+/// An event of the file sensor, with these records behind it.
+fn change(mask: u64, infos: &[u8]) -> Vec<u8> {
+    let mut bytes = fanotify(mask, -1, None);
+    let len = u32::try_from(bytes.len() + infos.len()).expect("short");
+    bytes[..4].copy_from_slice(&len.to_ne_bytes());
+    bytes.extend(infos);
+    bytes
+}
+
+/// A file system's id and a handle.
+fn file(handle: &[u8]) -> Vec<u8> {
+    let mut bytes = [7_u32.to_ne_bytes(), 9_u32.to_ne_bytes()].concat();
+    bytes.extend(u32::try_from(handle.len()).expect("short").to_ne_bytes());
+    bytes.extend(1_i32.to_ne_bytes());
+    bytes.extend(handle);
+    bytes
+}
+
+/// A record, padded as the kernel does it.
+fn info(kind: u8, body: &[u8]) -> Vec<u8> {
+    let len = (4 + body.len()).next_multiple_of(4);
+    let mut bytes = vec![kind, 0];
+    bytes.extend(u16::try_from(len).expect("short").to_ne_bytes());
+    bytes.extend(body);
+    bytes.resize(len, 0);
     bytes
 }

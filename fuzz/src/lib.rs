@@ -5,6 +5,7 @@
 //! message about what was not read is short, safe to print and names what it speaks of, and no input
 //! makes a parser allocate more than its length accounts for ([`memory`]).
 
+pub mod changes;
 pub mod config;
 pub mod fanotify;
 pub mod frame;

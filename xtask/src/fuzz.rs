@@ -33,6 +33,7 @@ const TARGETS: &[Target] = &[
     target("hashlist", "hash lists", 16_384, None),
     target(YARA, "YARA rules", 4_096, Some("yara")),
     target("fanotify", "fanotify event buffers", 4_096, None),
+    target("changes", "fanotify records of changes", 8_192, None),
     target("mounts", "mount table", 8_192, None),
     target("log", "engines' log lines", 8_192, None),
 ];
