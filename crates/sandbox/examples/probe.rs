@@ -339,7 +339,7 @@ mod sys {
     pub(crate) fn call(number: i64, [a, b, c, d, e]: [usize; 5]) -> io::Result<usize> {
         // SAFETY: the calls are meant to be refused; those that are not get numbers, or the address
         // of memory that outlives the call, and map nothing over memory that is in use.
-        let result = unsafe { libc::syscall(number, a, b, c, d, e, 0) };
+        let result = unsafe { libc::syscall(number, a, b, c, d, e, 0_usize) };
         usize::try_from(result).map_err(|_| io::Error::last_os_error())
     }
 }

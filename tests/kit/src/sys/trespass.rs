@@ -12,7 +12,6 @@ pub(crate) fn on_process(name: &str, pid: u32) -> io::Result<()> {
     let zeroes = words.as_ptr().expose_provenance();
     let every_processor = [usize::MAX; 16];
     let mask = every_processor.as_ptr().expose_provenance();
-    // The kernel reads through these addresses, which the compiler must know.
     // One part of 8 bytes each; nothing is mapped at the address there, so whoever may gets EFAULT.
     let (here, there) = ([zeroes, 8], [8_usize, 8]);
     let (here, there) = (here.as_ptr().expose_provenance(), there.as_ptr().expose_provenance());
@@ -61,9 +60,9 @@ fn by_handle(name: &str, pid: usize) -> io::Result<()> {
 }
 
 fn make(number: libc::c_long, [a, b, c, d, e]: [usize; 5]) -> io::Result<usize> {
-    // The sixth is the flags of process_vm_readv(2).
+    // The sixth is the flags of process_vm_readv(2), a whole register.
     // SAFETY: every argument is a number or the address of words that outlive the call, and no call here
     // changes memory of this process.
-    let result = unsafe { libc::syscall(number, a, b, c, d, e, 0) };
+    let result = unsafe { libc::syscall(number, a, b, c, d, e, 0_usize) };
     usize::try_from(result).map_err(|_| io::Error::last_os_error())
 }
