@@ -139,6 +139,7 @@ impl fmt::Display for Report {
 /// The value as a person reads it.
 pub fn shown(value: f64, unit: &str) -> String {
     match unit {
+        "ns" if value.abs() >= 1e6 => format!("{:.2} ms", value / 1e6),
         "ns" => format!("{:.2} µs", value / 1e3),
         "per_s" => format!("{value:.0} /s"),
         "bytes" => format!("{:.1} MB", value / 1e6),

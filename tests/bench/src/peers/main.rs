@@ -38,6 +38,8 @@ const LIMIT: Duration = Duration::from_secs(300);
 const ROUNDS: usize = 3;
 /// Where the programs lie in the private root.
 const PROGRAMS: &str = "/usr/lib/outrigger";
+/// The rules that ship with the engine `yara`.
+const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../engines/yara/content");
 /// The argument of this program for a side that it is to measure in the private root around it.
 const INSIDE: &str = "inside";
 
@@ -163,6 +165,9 @@ fn enter(world: &World, archive: &Path, side: &str, result: &Path) -> Result<Exi
     let programs = [binaries::HOST, binaries::HASHLIST, binaries::YARA];
     for program in programs.into_iter().filter_map(|name| binaries::path(name).ok()) {
         root::copy_into(&root, PROGRAMS, &program)?;
+    }
+    for file in fs::read_dir(SHIPPED).with_context(|| SHIPPED)? {
+        root::copy_into(&root, side::RULES, &file?.path())?;
     }
     let mut command = Command::new(program);
     command.args([INSIDE, side]).env_clear().env("PATH", "/usr/sbin:/usr/bin").env("LC_ALL", "C");

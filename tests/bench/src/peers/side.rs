@@ -1,6 +1,7 @@
 //! Who watches: nobody, a bare responder, one of the other agents, or the platform.
 
 use std::fmt;
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::str::FromStr;
@@ -19,12 +20,9 @@ use crate::{clamonacc, fapolicyd};
 pub(crate) const USER: u32 = 1000;
 /// How long an agent may take until it refuses what it must.
 const START: Duration = Duration::from_secs(60);
-/// The rules that ship with the engine, in one file.
-const RULES: &str = concat!(
-    include_str!("../../../../engines/yara/content/eicar.yar"),
-    include_str!("../../../../engines/yara/content/linux.yar"),
-    include_str!("../../../../engines/yara/content/webshells.yar"),
-);
+/// Where the rules lie that ship with the engine `yara`. They are not part of this program: it would be
+/// refused for what is written in them.
+pub(crate) const RULES: &str = "/usr/share/outrigger/yara";
 
 /// One of those that are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -89,8 +87,8 @@ impl Side {
                 Running::Clamonacc
             }
             Self::Hashlist => Running::platform([hashlist()])?,
-            Self::Yara => Running::platform([yara()])?,
-            Self::Both => Running::platform([hashlist(), yara()])?,
+            Self::Yara => Running::platform([yara()?])?,
+            Self::Both => Running::platform([hashlist(), yara()?])?,
         };
         let refuses = || Ok(running.prove(ground).ok());
         if let Err(late) = wait_for("its first refusal", START, refuses) {
@@ -198,10 +196,14 @@ fn hashlist() -> EngineSetup {
     EngineSetup::hashlist()
 }
 
-/// With the limits of the manifest that ships.
-fn yara() -> EngineSetup {
-    let engine = EngineSetup::yara(RULES).memory_bytes(512 << 20);
-    engine.argument("--scan-ms").argument("100").argument("--scan-bytes").argument("8388608")
+/// With the rules that ship and the limits of the manifest that does.
+fn yara() -> Result<EngineSetup> {
+    let mut rules = String::new();
+    for file in fs::read_dir(RULES)? {
+        rules += &fs::read_to_string(file?.path())?;
+    }
+    let engine = EngineSetup::yara(&rules).memory_bytes(512 << 20);
+    Ok(engine.argument("--scan-ms").argument("100").argument("--scan-bytes").argument("8388608"))
 }
 
 /// The versions of Debian's packages, in a line.

@@ -16,11 +16,11 @@ use crate::ground::{FILES, Ground, SOURCES};
 use crate::side::{Side, USER};
 
 /// How often each known file is opened.
-const PASSES: usize = 9;
+const PASSES: usize = 4;
 /// Programs started.
 const SPAWNS: usize = 500;
 /// How often unpacking, reading and compiling are done again.
-const REPEATS: usize = 7;
+const REPEATS: usize = 5;
 /// Processes that open at the same time, and for how long.
 const PROCESSES: usize = 8;
 const ROUND: Duration = Duration::from_secs(2);
