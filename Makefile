@@ -13,7 +13,7 @@ ENGINE ?= hashlist
 # How often `make soak` runs the whole platform's tests, at their full lengths.
 ROUNDS ?= 1
 
-.PHONY: help run demo test vm check bench bench-peers soak fuzz doctor fmt clean
+.PHONY: help run demo test vm check bench bench-peers faults soak fuzz doctor fmt clean
 .SILENT:
 
 help: ## say what can be done
@@ -82,6 +82,11 @@ bench-peers: ## measure beside fapolicyd and clamonacc, in a root of their own; 
 	tools/peers.sh $(BUILT)/peers/root.tar
 	cargo build --quiet --release --bins $(PLATFORM) --package outrigger-engine-yara --package outrigger-bench
 	$(BUILT)/release/outrigger-bench-peers $(BUILT)/peers/root.tar
+
+faults: ## cause every fault of an engine once, and print what came of it; wants a quiet machine
+	tools/setup.sh test
+	cargo build --quiet --release --bins $(STARTED) --package outrigger-faults
+	$(BUILT)/release/outrigger-faults
 
 soak: ## run the whole platform's tests at full length, ROUNDS times (default 1)
 	tools/setup.sh test

@@ -43,8 +43,10 @@ pub struct EngineSetup {
     restarts_max: Option<u32>,
     backoff_ms: Option<u32>,
     hang_ms: u32,
+    start_ms: Option<u32>,
     memory_bytes: Option<u64>,
     threads: Option<u32>,
+    monitored: bool,
 }
 
 impl Setup {
@@ -223,8 +225,10 @@ impl EngineSetup {
             restarts_max: None,
             backoff_ms: None,
             hang_ms: 1000,
+            start_ms: None,
             memory_bytes: None,
             threads: None,
+            monitored: false,
         }
     }
 
@@ -284,6 +288,20 @@ impl EngineSetup {
         self
     }
 
+    /// Counts as hung if it has not docked `ms` milliseconds after its start.
+    #[must_use]
+    pub fn start_ms(mut self, ms: u32) -> Self {
+        self.start_ms = Some(ms);
+        self
+    }
+
+    /// None of its denials is enforced.
+    #[must_use]
+    pub fn monitored(mut self) -> Self {
+        self.monitored = true;
+        self
+    }
+
     /// May use `bytes` bytes of memory.
     #[must_use]
     pub fn memory_bytes(mut self, bytes: u64) -> Self {
@@ -308,6 +326,9 @@ impl EngineSetup {
 
         writeln!(config, "[[engine]]\nmanifest = {:?}", manifest.display())?;
         writeln!(config, "required = {}", self.required)?;
+        if self.monitored {
+            writeln!(config, "mode = \"monitor\"")?;
+        }
         if self.content_below.is_empty() {
             let all = self.reads_content && self.granted;
             writeln!(config, "content = {:?}", if all { "all" } else { "none" })?;
@@ -344,6 +365,9 @@ impl EngineSetup {
         }
         writeln!(text, "[needs]\nfields = {:?}\ncontent = {}\n", self.fields, self.reads_content)?;
         writeln!(text, "[limits]\nheartbeat_ms = 200\nhang_ms = {}", self.hang_ms)?;
+        if let Some(ms) = self.start_ms {
+            writeln!(text, "start_ms = {ms}")?;
+        }
         if let Some(bytes) = self.memory_bytes {
             writeln!(text, "memory_bytes = {bytes}")?;
         }
