@@ -93,6 +93,8 @@ struct Gate {
     still: [Still; GROUPS_MAX],
     /// Ticks in a row in which a question was past its deadline and the grace.
     overdue_ticks: u32,
+    /// Ticks in a row in which the host had been stopped for a budget and the grace.
+    stopped_ticks: u32,
     quiet_ticks: u32,
     /// Which host was seen last, and since when.
     host: (u64, u64),
@@ -112,6 +114,7 @@ impl Gate {
             batch: Batch::new(),
             still: [Still::default(); GROUPS_MAX],
             overdue_ticks: 0,
+            stopped_ticks: 0,
             quiet_ticks: 0,
             host: (0, clock::now()),
             deferred: None,
@@ -324,8 +327,9 @@ impl Gate {
     }
 
     /// A question past its deadline and the grace, or a group that stays readable while the host's
-    /// read counter stands still for a budget and the grace. Either must be seen in several ticks in a
-    /// row: a machine whose processors stood still for a while shows both to whoever runs first.
+    /// read counter stands still for a budget and the grace, or a host that is stopped for as long. Each must be
+    /// seen in several ticks in a row: a machine whose processors stood still for a while shows them to whoever
+    /// runs first.
     fn is_hung(&mut self, now: u64) -> bool {
         let header = self.page.header();
         let budget = header.budget.load(Ordering::Acquire);
@@ -351,11 +355,17 @@ impl Gate {
                 return true;
             }
         }
-        quiet &= self.questions().next().is_none();
+        let stopped = header.stopped_since.load(Ordering::Acquire);
+        if stopped != 0 && now.saturating_sub(stopped) >= budget.saturating_add(GRACE) {
+            self.stopped_ticks = self.stopped_ticks.saturating_add(1);
+        } else {
+            self.stopped_ticks = 0;
+        }
+        quiet &= stopped == 0 && self.questions().next().is_none();
         self.quiet_ticks = if quiet { self.quiet_ticks.saturating_add(1) } else { 0 };
         let overdue = self.questions().any(|(_, slot)| slot.overdue_ms(now) > GRACE_MS);
         self.overdue_ticks = if overdue { self.overdue_ticks.saturating_add(1) } else { 0 };
-        self.overdue_ticks >= TICKS_MIN
+        self.overdue_ticks >= TICKS_MIN || self.stopped_ticks >= TICKS_MIN
     }
 
     fn questions(&self) -> impl Iterator<Item = (i32, &'static Slot)> + use<> {

@@ -81,6 +81,7 @@ fn prepare(options: Options, config: HostConfig) -> Result<Shared> {
         Signal::TERM.as_raw(),
         Signal::INT.as_raw(),
         Signal::HUP.as_raw(),
+        Signal::CHILD.as_raw(),
         Signal::IO.as_raw(),
         lease::BREAK_SIGNAL,
     ];
@@ -229,12 +230,16 @@ impl Keeper {
     /// Handles what happened; the exit code if this was the end.
     fn look(&mut self) -> Option<ExitCode> {
         let header = self.shared.page.header();
-        let (mut stop, mut reload) = (false, false);
+        let (mut stop, mut reload, mut child) = (false, false, false);
         let _ = self.shared.signals.read(|signal| {
             let is = |wanted: Signal| signal.number == wanted.as_raw().unsigned_abs();
             stop |= is(Signal::TERM) || is(Signal::INT);
             reload |= is(Signal::HUP);
+            child |= is(Signal::CHILD);
         });
+        if child {
+            self.look_for_stops();
+        }
         if stop {
             return Some(self.stop());
         }
@@ -255,6 +260,19 @@ impl Keeper {
             self.shared.unfix(&gate.pidfd);
         }
         None
+    }
+
+    /// Tells the gate whether the host is stopped. By itself the gate finds that out from a question that is overdue
+    /// or a group that is not read; one that the kernel was just handing over when the host was stopped shows as
+    /// neither.
+    fn look_for_stops(&self) {
+        let Some(host) = &self.host else { return };
+        let Some(pid) = i32::try_from(host.pid).ok().and_then(Pid::from_raw) else { return };
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::CONTINUED | WaitIdOptions::NOHANG;
+        while let Ok(Some(status)) = rustix::process::waitid(WaitId::Pid(pid), options) {
+            let since = if status.stopped() { clock::now() } else { 0 };
+            self.shared.page.header().stopped_since.store(since, Ordering::Release);
+        }
     }
 
     fn start_gate(&mut self) -> Result<()> {
@@ -287,6 +305,7 @@ impl Keeper {
                 self.shared.fix(pidfd.as_raw_fd());
                 header.host_pid.store(pid, Ordering::Release);
                 header.set_host_pidfd(Some(pidfd.as_raw_fd()));
+                header.stopped_since.store(0, Ordering::Release);
                 header.host_starts.fetch_add(1, Ordering::AcqRel);
                 self.host = Some(Child { pid, pidfd });
                 Ok(())

@@ -265,6 +265,8 @@ pub struct Header {
     pub host_pid: AtomicU32,
     /// Keeper: number of the host's pidfd in the table, plus one.
     host_pidfd: AtomicI32,
+    /// Keeper: since when the host is stopped by a signal, ns of the monotonic clock; 0 while it is not.
+    pub stopped_since: AtomicU64,
     /// Keeper: counts hosts; the gate cleans up once per host.
     pub host_starts: AtomicU64,
     /// Keeper.

@@ -144,6 +144,28 @@ pub(crate) fn stopped_with_one_question_lets_it_go(lab: &Lab) -> Result<()> {
     host.end()
 }
 
+/// A host that is stopped is replaced although no question shows that it is: the kernel may have been handing one
+/// over just then, which nobody sees but who waits for it.
+pub(crate) fn stopped_while_idle_is_replaced(lab: &Lab) -> Result<()> {
+    let scene = Scene::new(lab, 1)?;
+    let host = start(lab, &scene, false)?;
+    for _ in 0..short_or_full(2, 10) {
+        let old = host.signal(Part::Host, Signal::STOP)?;
+        let stopped = now();
+
+        host.wait_successor(old, Duration::from_secs(5))?;
+
+        waits_at_most("until another host answered", as_ms(now() - stopped), HANG_MS)?;
+        host.wait_engine("hashlist", EngineState::Docked, Duration::from_secs(5))?;
+    }
+    let counters = host.counters()?;
+    let ends = counters.faults.get("host-hung").copied();
+    ensure!(ends == Some(short_or_full(2, 10)), "faults {:?}", counters.faults);
+    is_journaled(&host, "host-hung")?;
+    expect("the bad file after it", ways::open(&scene.eicar), Outcome::Refused)?;
+    host.end()
+}
+
 fn asked(host: &Host) -> Result<u64> {
     Ok(host.counters()?.asked.values().sum())
 }

@@ -74,6 +74,7 @@ const TESTS: &[Test] = tests! {
     180 host::stopped_fails_closed;
     180 host::stopped_fails_open_and_counts;
     60 host::stopped_with_one_question_lets_it_go;
+    60 host::stopped_while_idle_is_replaced;
     60 host::decides_on_while_the_gate_is_killed;
     30 host::without_its_keeper_everything_ends;
     60 host::a_new_build_takes_over_under_load;
