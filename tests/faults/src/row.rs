@@ -260,7 +260,7 @@ pub(crate) const ROWS: &[Row] = &[
     row("host killed", Docked::Plainly, Cause::Platform(Part::Host, Signal::KILL),
         (Witness::Keeper, &["fault", "host-dead"]), reason(R::HostDead, GONE), Ends::NewHost),
     row("host stopped", Docked::Plainly, Cause::Platform(Part::Host, Signal::STOP),
-        (Witness::Gate, &["fault", "host-hung"]), reason(R::HostHung, GONE), Ends::NewHost),
+        (Witness::Gate, &["fault", "host-hung"]), reason(R::HostHung, &[R::HostDead, R::NotDocked]), Ends::NewHost),
     row("gate killed", Docked::Plainly, Cause::Platform(Part::Gate, Signal::KILL),
         (Witness::Keeper, &["fault", "gate-dead"]), reason(R::GateDead, &[]), Ends::NewGate),
 ];

@@ -162,7 +162,9 @@ pub(crate) fn stopped_while_idle_is_replaced(lab: &Lab) -> Result<()> {
     let ends = counters.faults.get("host-hung").copied();
     ensure!(ends == Some(short_or_full(2, 10)), "faults {:?}", counters.faults);
     is_journaled(&host, "host-hung")?;
-    expect("the bad file after it", ways::open(&scene.eicar), Outcome::Refused)?;
+    wait_for("a refusal of the bad file", Duration::from_secs(5), || {
+        Ok((ways::open(&scene.eicar) == Outcome::Refused).then_some(()))
+    })?;
     host.end()
 }
 
