@@ -4,11 +4,8 @@
 #   tools/setup.sh build    compilers (also of BPF), linker, libraries, the pinned Rust toolchain
 #   tools/setup.sh test     the same, and what the tests start
 #   tools/setup.sh check    the same as build, and cargo-deny
-<<<<<<< HEAD
 #   tools/setup.sh peers    the same as test, and what makes the root of the agents compared with
-=======
 #   tools/setup.sh vm       the same as test, and what makes and boots a virtual machine
->>>>>>> 6a543f9 (tests/vm: a virtual machine with a kernel and a root of its own)
 #   tools/setup.sh fuzz     the same as build, and the C++ compiler that builds libFuzzer
 set -eu
 
@@ -80,13 +77,8 @@ deny() {
 
 for what in "${@:-build}"; do
     case $what in
-<<<<<<< HEAD
-    build | check | fuzz | peers | test) ;;
-    *) fail "'$what' is none of: build test check fuzz peers" ;;
-=======
-    build | check | fuzz | test | vm) ;;
-    *) fail "'$what' is none of: build test check fuzz vm" ;;
->>>>>>> 6a543f9 (tests/vm: a virtual machine with a kernel and a root of its own)
+    build | check | fuzz | peers | test | vm) ;;
+    *) fail "'$what' is none of: build test check fuzz peers vm" ;;
     esac
 done
 
@@ -99,17 +91,11 @@ need_file /usr/include/libelf.h libelf-dev
 need_file /usr/include/zlib.h zlib1g-dev
 has rustup || need curl curl ca-certificates
 for what in "${@:-build}"; do
-<<<<<<< HEAD
-    if [ "$what" = test ] || [ "$what" = peers ]; then
+    if [ "$what" = test ] || [ "$what" = peers ] || [ "$what" = vm ]; then
         need mkfs.ext4 e2fsprogs
         need unshare util-linux
     fi
     if [ "$what" = peers ]; then need debootstrap debootstrap; fi
-=======
-    if [ "$what" = test ] || [ "$what" = vm ]; then
-        need mkfs.ext4 e2fsprogs
-        need unshare util-linux
-    fi
     if [ "$what" = vm ]; then
         need qemu-system-x86_64 qemu-system-x86
         need busybox busybox-static
@@ -117,7 +103,6 @@ for what in "${@:-build}"; do
         need xz xz-utils
         need zstd zstd
     fi
->>>>>>> 6a543f9 (tests/vm: a virtual machine with a kernel and a root of its own)
     if [ "$what" = fuzz ]; then need c++ g++; fi
 done
 packages

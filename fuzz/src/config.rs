@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use outrigger_api::Event;
-use outrigger_api::settings::{ContentGrant, EngineConfig, HostConfig, OnQuarantine};
+use outrigger_api::settings::{
+    ContentGrant, EngineConfig, HostConfig, OnQuarantine, ProtectMode,
+};
 use outrigger_api::verdict::{Fallback, Mode};
 
 use crate::memory;
@@ -36,7 +38,17 @@ fn write(config: &HostConfig) -> String {
     out.bare("enabled", config.cache.enabled);
     out.bare("max_files", config.cache.max_files);
     out.table("[protect]");
-    out.paths("trees", &config.protect);
+    out.paths("trees", &config.protect.trees);
+    for place in &config.protect.places {
+        out.table("[[protect.tree]]");
+        out.path("path", &place.path);
+        out.text("mode", protect_mode(place.mode));
+    }
+    for kind in &config.protect.types {
+        out.table("[[protect.file_system]]");
+        out.text("type", &kind.fs_type);
+        out.text("mode", protect_mode(kind.mode));
+    }
     for event in Event::askable() {
         let policy = config.policy(event);
         out.table(format_args!("[policy.\"{event}\"]"));
@@ -93,6 +105,14 @@ fn write_engine(out: &mut Writer, engine: &EngineConfig) {
     out.bare("restart_window_ms", engine.restart_window_ms);
     out.bare("backoff_ms", engine.backoff_ms);
     out.bare("backoff_max_ms", engine.backoff_max_ms);
+}
+
+const fn protect_mode(mode: ProtectMode) -> &'static str {
+    match mode {
+        ProtectMode::Enforce => "enforce",
+        ProtectMode::Monitor => "monitor",
+        ProtectMode::Off => "off",
+    }
 }
 
 const fn mode(mode: Mode) -> &'static str {

@@ -72,7 +72,10 @@ pub struct VolumeCoverage {
     pub covered: bool,
     /// Whether an Allow may be cached: only where the race test proved that the cache never lies.
     pub cached: bool,
-    /// Why it is not covered or not cached.
+    /// Whether it is not covered because the configuration leaves it out.
+    #[serde(default)]
+    pub left_out: bool,
+    /// Why it is not covered or not cached, and that nothing is refused there, where that is so.
     pub reason: Option<String>,
 }
 
@@ -96,7 +99,7 @@ impl Coverage {
     /// Whether every volume that should be covered is, and every event that can be asked about is asked
     /// about. An event that is only told decides nothing, so it takes nothing from protection.
     pub fn is_whole(&self) -> bool {
-        self.volumes.iter().all(|volume| volume.covered)
+        self.volumes.iter().all(|volume| volume.covered || volume.left_out)
             && self.events.iter().all(|event| event.level == Level::Ask || !event.can_be_asked())
     }
 }

@@ -17,6 +17,7 @@ mod file;
 mod keys;
 mod kind;
 mod manifest;
+mod protect;
 mod reader;
 mod suggest;
 mod values;
@@ -26,6 +27,7 @@ pub use config::{
 };
 pub use error::{ERRORS_MAX, Place, Problem, SettingsError, SettingsErrors};
 pub use manifest::{Fields, Limits, Manifest, Need, Subscription};
+pub use protect::{PlaceConfig, ProtectConfig, ProtectMode, TypeConfig};
 
 /// Longest file that is parsed, in bytes.
 pub const FILE_MAX: u64 = 1 << 20;

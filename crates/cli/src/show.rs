@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use anstyle::Style;
 use outrigger_api::control::EngineState;
-use outrigger_api::coverage::{Coverage, Level};
+use outrigger_api::coverage::{Coverage, Level, VolumeCoverage};
 
 use crate::table::{Table, cell};
 use crate::text::{self, FAINT, GOOD, STRONG, WARN, WRONG, styled, visible};
@@ -64,7 +64,11 @@ fn volumes(out: &mut String, coverage: &Coverage) {
     let mut table = Table::new(&["COVERED", "CACHED", "TYPE", "DEVICE", "PATH", ""]);
     for volume in &coverage.volumes {
         table.row([
-            if volume.covered { cell("yes").style(GOOD) } else { cell("NO").style(WRONG) },
+            match volume {
+                VolumeCoverage { covered: true, .. } => cell("yes").style(GOOD),
+                VolumeCoverage { left_out: true, .. } => cell("left out").style(WARN),
+                _ => cell("NO").style(WRONG),
+            },
             if volume.cached { cell("yes").style(GOOD) } else { cell("no").style(FAINT) },
             cell(&volume.fs_type),
             cell(&volume.device),

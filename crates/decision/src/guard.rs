@@ -63,7 +63,10 @@ pub const ALWAYS: &[Guarded] = &[
     File("/lib/openssh/sshd-auth"), File("/usr/libexec/openssh/sshd-session"),
     File("/usr/libexec/openssh/sshd-auth"), File("/usr/libexec/sudo/sudoers.so"),
     File("/lib/sudo/sudoers.so"), File("/etc/passwd"), File("/etc/group"), File("/etc/nsswitch.conf"),
-    Tree("/etc/pam.d"),
+    Tree("/etc/pam.d"), File("/etc/login.defs"),
+    // No engine is given these to read, so none can allow them: with fail closed nobody would come in.
+    File("/etc/shadow"), File("/etc/shadow-"), File("/etc/gshadow"), File("/etc/gshadow-"),
+    File("/etc/security/opasswd"), Tree("/etc/ssh"),
     // The package managers, so that a bad release can be replaced.
     File("/bin/dpkg"), File("/bin/dpkg-deb"), File("/bin/dpkg-query"), File("/bin/dpkg-split"),
     File("/bin/dpkg-trigger"), File("/bin/apt"), File("/bin/apt-get"), File("/bin/apt-cache"),

@@ -16,7 +16,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 use std::sync::atomic::Ordering;
 
-use outrigger_api::{EventSet, FailureReason};
+use outrigger_api::{Answer, EventSet, FailureReason};
 use outrigger_sensor::group::Mask;
 use outrigger_sensor::page::{Ending, GROUPS_MAX, MarkOwner, Page, Reader, Slot, SlotState, Tally};
 use outrigger_sensor::process::{Signal, borrow_number, close_number};
@@ -140,6 +140,7 @@ impl Gate {
 
     fn turn(&mut self) {
         let header = self.page.header();
+        header.gate_turns.fetch_add(1, Ordering::Release);
         if header.ending() == Ending::HandedOver {
             end(0);
         }
@@ -492,10 +493,16 @@ impl Gate {
             return;
         }
         header.set_reader(Reader::Gate);
+        let host_lives = alive && !self.host_is_gone();
         while group.wait(Some(0)).unwrap_or(false) && group.read(&mut self.batch).unwrap_or(false) {
             for question in self.batch.questions() {
-                let event = u8::try_from(question.event.index()).ok();
-                self.answer(question.file, event, 0, FailureReason::HostDead);
+                if header.is_own(question.pid, host_lives) {
+                    // A host that starts must not wait for itself, nor be refused its own files.
+                    let _ = group.answer(question.file, Answer::Allow);
+                } else {
+                    let event = u8::try_from(question.event.index()).ok();
+                    self.answer(question.file, event, 0, FailureReason::HostDead);
+                }
                 close_number(question.file);
                 if question.pidfd >= 0 {
                     close_number(question.pidfd);

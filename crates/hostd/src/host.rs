@@ -17,6 +17,7 @@ mod engines;
 mod grants;
 mod guard;
 mod history;
+mod impatient;
 mod journal;
 mod keepsakes;
 mod ledger;
@@ -33,6 +34,7 @@ mod verdicts;
 
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd as _;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
@@ -50,7 +52,7 @@ use outrigger_sensor::group::Mask;
 use outrigger_sensor::identity::Subjects;
 use outrigger_sensor::page::{GROUPS_MAX, Page};
 use outrigger_sensor::process::Interruptible;
-use outrigger_sensor::{Group, clock};
+use outrigger_sensor::{Group, clock, identity};
 use serde_json::json;
 
 use self::cache::{Cache, free_and_close};
@@ -60,6 +62,7 @@ use self::grants::KeyMaterial;
 use self::history::History;
 use self::journal::Journal;
 use self::server::{Desk, Errand};
+use crate::keeper;
 use crate::shared::Shared;
 
 /// Descriptors kept aside for the host's own files, sockets, engines and connections.
@@ -90,6 +93,8 @@ pub(crate) struct Facts {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct VolumeFacts {
     cacheable: bool,
+    /// Nothing is refused on it, but in trees that say otherwise.
+    monitored: bool,
 }
 
 /// Everything that the host's threads share.
@@ -109,7 +114,8 @@ pub(crate) struct Host {
     /// Descriptor by which each file was leased last; the slot says whether it still is.
     leased: Mutex<HashMap<u64, i32>>,
     execs: Mutex<ExecOnce>,
-    volumes: RwLock<BTreeMap<u64, VolumeFacts>>,
+    /// By device: what is known of a volume, and where it is mounted.
+    volumes: RwLock<BTreeMap<u64, (VolumeFacts, PathBuf)>>,
     readers: Mutex<Vec<(usize, Interruptible)>>,
     parked: AtomicU64,
     closers: Mutex<Vec<Option<Sender<i32>>>>,
@@ -142,6 +148,8 @@ pub(crate) fn run(shared: &'static Shared) -> ! {
 }
 
 fn start(shared: &'static Shared) -> Result<i32> {
+    // What was mounted while there was no host; before anything is opened here.
+    keeper::ignore_own_mounts(&shared.page)?;
     let (config, problem) = effective_config(shared);
     let manifests = config.read_manifests()?;
     let host = Arc::new(Host::new(shared, config, manifests)?);
@@ -258,7 +266,28 @@ impl Host {
 
     fn volume(&self, device: u64) -> VolumeFacts {
         let volumes = self.volumes.read().unwrap_or_else(PoisonError::into_inner);
-        volumes.get(&device).copied().unwrap_or_default()
+        volumes.get(&device).map(|(facts, _)| *facts).unwrap_or_default()
+    }
+
+    /// Whether a Deny on the object is enforced where it lies.
+    fn refuses(&self, intake: &Intake) -> bool {
+        let protect = &self.config.protect;
+        let known = {
+            let volumes = self.volumes.read().unwrap_or_else(PoisonError::into_inner);
+            volumes.get(&intake.object.device).cloned()
+        };
+        let Some((facts, point)) = known else { return true };
+        let volume = if facts.monitored { Mode::Monitor } else { Mode::Enforce };
+        if !protect.differs_within(&point) {
+            return volume == Mode::Enforce;
+        }
+        // As with the guard rails: the path is a claim, until it leads to the same file from our root. On
+        // a file system that can block nobody looks.
+        let look = || intake.path.clone().or_else(|| identity::path(intake.file));
+        let path = (!intake.may_block).then(look).flatten();
+        let origin = self.shared.origin.as_fd();
+        let path = path.filter(|path| grants::key_of(origin, path) == Some(intake.object.key));
+        protect.refuses(&point, volume, path.as_deref())
     }
 
     fn readers(&self) -> MutexGuard<'_, Vec<(usize, Interruptible)>> {
@@ -399,7 +428,10 @@ impl Host {
         }
         let host = Arc::clone(self);
         let name = if index == 0 { "questions".to_owned() } else { format!("questions-{index}") };
-        std::thread::Builder::new().name(name).spawn(move || reader::run(&host, index, group))?;
+        std::thread::Builder::new()
+            .name(name)
+            .spawn(move || reader::run(&host, index, group))
+            .context("cannot start a reader's thread")?;
         Ok(())
     }
 }

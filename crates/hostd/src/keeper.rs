@@ -28,6 +28,11 @@ use crate::{gate, handover, host};
 
 /// How long the host may take to end when asked, ns.
 const STOP_LIMIT: u64 = 4 * SECOND;
+/// How often the keeper looks whether the gate goes on, ns.
+const GATE_LOOK: u64 = clock::ms(100);
+/// Looks in a row in which the gate did not go on after which it is ended: it looks itself every 40 ms at
+/// least. Counted in looks, not in time, since a machine that stood still stops both.
+const GATE_LOOKS_MAX: u32 = 3;
 /// Longest pause between starts of a host that keeps failing, ns.
 const PAUSE_MAX: u64 = 5 * SECOND;
 
@@ -50,7 +55,15 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
     let shared: &'static Shared = Box::leak(Box::new(prepare(options, config)?));
     shared.fix_open_descriptors().context("cannot list the open descriptors")?;
     outrigger_sandbox::lock_memory().context("cannot lock the keeper's memory")?;
-    Keeper { shared, gate: None, host: None, failures: 0, start_at: 0 }.run()
+    Keeper {
+        shared,
+        gate: None,
+        host: None,
+        failures: 0,
+        start_at: 0,
+        gate_watch: GateWatch::default(),
+    }
+    .run()
 }
 
 fn prepare(options: Options, config: HostConfig) -> Result<Shared> {
@@ -154,12 +167,18 @@ fn enter_own_namespace(page: &Page) -> Result<()> {
     ignore_own_mounts(page)
 }
 
-/// Lets the opens through every mount of this process's namespace pass unasked.
+/// Lets the opens through every mount of this process's namespace pass unasked, in every group.
 pub(crate) fn ignore_own_mounts(page: &Page) -> Result<()> {
+    let groups: Vec<Group> = page.header().groups().map(|(_, group)| group).collect();
+    ignore_own_mounts_in(&groups)
+}
+
+/// As [`ignore_own_mounts`], in these groups.
+pub(crate) fn ignore_own_mounts_in(groups: &[Group]) -> Result<()> {
     let mounts = MountTable::of_this_namespace().and_then(|table| table.read());
     for mount in mounts.context("cannot read the mount table")? {
         let Ok(path) = CString::new(mount.point.as_os_str().as_bytes()) else { continue };
-        for (_, group) in page.header().groups() {
+        for group in groups {
             // A mount point that is hidden under another mount cannot be reached by us either.
             let _ = group.ignore_mount(&path);
         }
@@ -175,6 +194,29 @@ struct Keeper {
     failures: u32,
     /// When the next host may be started, ns of the monotonic clock.
     start_at: u64,
+    gate_watch: GateWatch,
+}
+
+/// Whether the gate goes on. A writer to a cached file depends on it, and nobody else would notice: the
+/// host decides on without it.
+#[derive(Debug, Default)]
+struct GateWatch {
+    turns: u64,
+    still: u32,
+    looked: u64,
+}
+
+impl GateWatch {
+    /// Looks at its count of turns; true if it has stood still for too long.
+    fn stands_still(&mut self, turns: u64, now: u64) -> bool {
+        if now.saturating_sub(self.looked) < GATE_LOOK {
+            return false;
+        }
+        self.looked = now;
+        self.still = if turns == self.turns { self.still.saturating_add(1) } else { 0 };
+        self.turns = turns;
+        self.still >= GATE_LOOKS_MAX
+    }
 }
 
 struct Child {
@@ -218,12 +260,12 @@ impl Keeper {
         {
             polled.push(PollFd::new(&host.pidfd, PollFlags::IN));
         }
-        let limit = self.host.is_none().then(|| {
-            let left = self.start_at.saturating_sub(clock::now()).clamp(clock::ms(1), PAUSE_MAX);
-            timespec(left)
-        });
+        let left = match self.host {
+            Some(_) => GATE_LOOK,
+            None => self.start_at.saturating_sub(clock::now()).clamp(clock::ms(1), GATE_LOOK),
+        };
         // An interruption is as good as an event.
-        let _ = poll(&mut polled, limit.as_ref());
+        let _ = poll(&mut polled, Some(&timespec(left)));
         hear(&self.shared.to_keeper);
     }
 
@@ -252,6 +294,13 @@ impl Keeper {
                 Ending::Stop => return Some(self.stop()),
                 Ending::Not => {}
             }
+        }
+        let turns = header.gate_turns.load(Ordering::Acquire);
+        if self.gate_watch.stands_still(turns, clock::now())
+            && let Some(gate) = &self.gate
+        {
+            let _ = rustix::process::pidfd_send_signal(&gate.pidfd, Signal::KILL);
+            self.gate_watch = GateWatch::default();
         }
         if header.ending() == Ending::Not
             && let Some(gate) = self.gate.take_if(|gate| has_ended(gate))

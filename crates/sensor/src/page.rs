@@ -30,6 +30,8 @@ pub const GROUPS_MAX: usize = 16;
 pub const SLOTS_MAX: usize = 1 << 16;
 /// Room for one entry per event of the catalogue.
 const EVENTS_MAX: usize = 64;
+/// Set in the event of a question about a file system on which nothing is refused.
+const MONITORED: u8 = 0x80;
 const REASONS_MAX: usize = 64;
 
 /// What a number of the descriptor table is.
@@ -74,7 +76,7 @@ impl SlotState {
 pub struct SlotView {
     /// What the number is.
     pub state: SlotState,
-    /// Index of the event, where it is a question.
+    /// What [`Header::fallback`] takes, where it is a question.
     pub event: u8,
     /// Index of the group it came from.
     pub group: u8,
@@ -107,10 +109,12 @@ impl Slot {
         SlotView::from_bits(self.word.load(Ordering::Acquire))
     }
 
-    /// The host wrote down a question it read; `deadline` in ns of the monotonic clock.
-    pub fn question(&self, event: Event, group: u8, deadline: u64) {
+    /// The host wrote down a question it read; `deadline` in ns of the monotonic clock. On a file system
+    /// that is `monitored` nothing is refused, by the gate neither.
+    pub fn question(&self, event: Event, monitored: bool, group: u8, deadline: u64) {
         self.deadline_ms.store(wrapped_ms(deadline), Ordering::Relaxed);
-        let event = u8::try_from(event.index()).unwrap_or(u8::MAX);
+        let event = u8::try_from(event.index()).unwrap_or(!MONITORED);
+        let event = if monitored { event | MONITORED } else { event };
         let view = SlotView { state: SlotState::Question, event, group };
         self.word.store(view.bits(), Ordering::Release);
     }
@@ -267,6 +271,8 @@ pub struct Header {
     host_pidfd: AtomicI32,
     /// Keeper: since when the host is stopped by a signal, ns of the monotonic clock; 0 while it is not.
     pub stopped_since: AtomicU64,
+    /// Gate: counts its turns; one that stands still shows a stopped gate.
+    pub gate_turns: AtomicU64,
     /// Keeper: counts hosts; the gate cleans up once per host.
     pub host_starts: AtomicU64,
     /// Keeper.
@@ -423,6 +429,14 @@ impl Header {
         self.host_pidfd.store(number.map_or(0, |number| number + 1), Ordering::Release);
     }
 
+    /// Whether the process is the keeper, the gate or the host, of which the caller says that it lives. A
+    /// question of theirs is nobody's to decide.
+    pub fn is_own(&self, pid: u32, host_lives: bool) -> bool {
+        let is = |own: &AtomicU32| own.load(Ordering::Acquire) == pid;
+        pid != 0
+            && (is(&self.keeper_pid) || is(&self.gate_pid) || (host_lives && is(&self.host_pid)))
+    }
+
     /// Who reads.
     pub fn reader(&self) -> Reader {
         Reader::from_bits(self.reader.load(Ordering::Acquire))
@@ -440,9 +454,11 @@ impl Header {
             .is_ok()
     }
 
-    /// The fallback for the event with this index; the strictest of all for an unknown one.
+    /// The fallback for what a slot says of a question's event; the strictest of all where nobody wrote
+    /// it down.
     pub fn fallback(&self, event: Option<u8>) -> Fallback {
         let closed = match event {
+            Some(index) if index & MONITORED != 0 => false,
             Some(index) if usize::from(index) < Event::ALL.len() => {
                 self.fallbacks[usize::from(index)].load(Ordering::Acquire) != 0
             }
@@ -536,7 +552,7 @@ mod tests {
     fn one_of_two_droppers_wins_a_cached_slot() {
         let page = page();
         let slot = page.slot(9).expect("slot 9 exists");
-        slot.question(Event::FileOpen, 0, 0);
+        slot.question(Event::FileOpen, false, 0, 0);
         slot.set(SlotState::Cached);
 
         let gate = slot.exchange(SlotState::Cached, SlotState::Breaking);
@@ -551,7 +567,7 @@ mod tests {
         let page = page();
         let slot = page.slot(3).expect("slot 3 exists");
 
-        slot.question(Event::ProcessExec, 2, 5_000_000_000);
+        slot.question(Event::ProcessExec, false, 2, 5_000_000_000);
 
         assert_eq!(slot.overdue_ms(4_990_000_000), -10);
         assert_eq!(slot.overdue_ms(5_020_000_000), 20);
@@ -567,6 +583,20 @@ mod tests {
 
         assert_eq!(page.header().fallback(Some(open)), Fallback::Open);
         assert_eq!(page.header().fallback(None), Fallback::Closed);
+    }
+
+    #[test]
+    fn nothing_is_refused_on_a_monitored_file_system() {
+        let page = Page::create(8).expect("memory for eight slots");
+        page.header().set_fallback(Event::ProcessExec, Fallback::Closed);
+        let slot = page.slot(3).expect("there are eight");
+
+        slot.question(Event::ProcessExec, true, 0, 0);
+        let monitored = page.header().fallback(Some(slot.view().event));
+        slot.question(Event::ProcessExec, false, 0, 0);
+        let enforced = page.header().fallback(Some(slot.view().event));
+
+        assert_eq!((monitored, enforced), (Fallback::Open, Fallback::Closed));
     }
 
     #[test]

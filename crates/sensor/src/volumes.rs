@@ -15,7 +15,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
+use outrigger_api::Event;
 use outrigger_api::coverage::VolumeCoverage;
+use outrigger_api::settings::{ProtectConfig, ProtectMode};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use crate::group::{Group, Mask, descriptor_path};
@@ -66,6 +68,8 @@ pub struct Volume {
     pub fs_type: String,
     /// Index of the group that asks about it; `None` if it is not covered.
     pub group: Option<usize>,
+    /// How it is protected.
+    pub mode: ProtectMode,
     /// Whether an Allow may be cached.
     pub cacheable: bool,
     /// Why it is not covered or not cached.
@@ -73,6 +77,19 @@ pub struct Volume {
 }
 
 impl Volume {
+    /// The file system of `mount`, not covered yet.
+    fn of(mount: &Mount, mode: ProtectMode) -> Self {
+        Self {
+            device: mount.device,
+            point: mount.point.clone(),
+            fs_type: mount.fs_type.clone(),
+            group: None,
+            mode,
+            cacheable: CACHEABLE.contains(&mount.fs_type.as_str()),
+            reason: None,
+        }
+    }
+
     /// Whether opening a file of it can wait for a server.
     pub fn can_block(&self) -> bool {
         !LOCAL.contains(&self.fs_type.as_str())
@@ -86,6 +103,7 @@ impl Volume {
             device: device_name(self.device),
             covered: self.group.is_some(),
             cached: self.group.is_some() && self.cacheable,
+            left_out: self.mode == ProtectMode::Off,
             reason: self.reason.clone(),
         }
     }
@@ -101,6 +119,8 @@ pub struct Volumes {
     /// Whether groups made here report pidfds.
     pidfds: bool,
     marked: BTreeMap<u64, Volume>,
+    /// Whether marks of a host before this one were looked for.
+    inherited_looked_at: bool,
 }
 
 /// What a [`Volumes::refresh`] changed.
@@ -110,6 +130,8 @@ pub struct Changes {
     pub covered: Vec<Volume>,
     /// Volumes under a protected tree that are not, new since the last refresh.
     pub uncovered: Vec<Volume>,
+    /// Volumes that the configuration leaves out, new since the last refresh.
+    pub left_out: Vec<Volume>,
     /// Volumes that left the protected trees.
     pub gone: Vec<Volume>,
 }
@@ -126,7 +148,7 @@ pub fn namespace_root() -> io::Result<OwnedFd> {
 impl Volumes {
     /// No volume yet. `origin` is the namespace's root that paths are looked up from.
     pub fn new(page: Page, origin: OwnedFd, mask: Mask, pidfds: bool) -> Self {
-        Self { page, origin, mask, pidfds, marked: BTreeMap::new() }
+        Self { page, origin, mask, pidfds, marked: BTreeMap::new(), inherited_looked_at: false }
     }
 
     /// The volumes known, covered or not.
@@ -135,20 +157,33 @@ impl Volumes {
     }
 
     /// Marks what is under `trees` now and was not, drops what is not any more.
-    pub fn refresh(&mut self, mounts: &[Mount], trees: &[PathBuf]) -> Changes {
-        let wanted = wanted(mounts, trees);
+    ///
+    /// `opened` is told of a group that was made for a file system that can block, before that asks
+    /// anything: whoever must not wait for it has its mounts ignored there.
+    pub fn refresh(
+        &mut self,
+        mounts: &[Mount],
+        protect: &ProtectConfig,
+        opened: &dyn Fn(Group),
+    ) -> Changes {
+        let wanted = wanted(mounts, &protect.trees);
         let mut changes = Changes::default();
+        if !std::mem::replace(&mut self.inherited_looked_at, true) {
+            self.drop_inherited(mounts, &wanted, protect);
+        }
         for (device, mount) in &wanted {
             let known = self.marked.get(device);
             if known.is_some_and(|volume| volume.group.is_some()) {
                 continue;
             }
-            let volume = self.cover(mount, mounts);
+            let mode = protect.volume(&mount.point, &mount.fs_type);
+            let volume = self.cover(mount, mounts, mode, opened);
             if known == Some(&volume) {
                 continue;
             }
             let list = match volume.group {
                 Some(_) => &mut changes.covered,
+                None if mode == ProtectMode::Off => &mut changes.left_out,
                 None => &mut changes.uncovered,
             };
             list.push(volume.clone());
@@ -165,26 +200,81 @@ impl Volumes {
         changes
     }
 
-    fn cover(&self, mount: &Mount, mounts: &[Mount]) -> Volume {
-        let mut volume = Volume {
-            device: mount.device,
-            point: mount.point.clone(),
-            fs_type: mount.fs_type.clone(),
-            group: None,
-            cacheable: CACHEABLE.contains(&mount.fs_type.as_str()),
-            reason: None,
+    /// Makes the groups of file systems that can block and are protected, and marks nothing. For who
+    /// starts processes that are to ignore every group, before he does.
+    pub fn make_groups(
+        &mut self,
+        mounts: &[Mount],
+        protect: &ProtectConfig,
+        opened: &dyn Fn(Group),
+    ) {
+        if self.mask == Mask::default() {
+            return;
+        }
+        for mount in wanted(mounts, &protect.trees).into_values() {
+            let mode = protect.volume(&mount.point, &mount.fs_type);
+            let volume = Volume::of(mount, mode);
+            if mode != ProtectMode::Off && volume.can_block() {
+                // What hinders it is told when the volume cannot be covered.
+                let _ = self.group_for(&volume, opened);
+            }
+        }
+    }
+
+    /// Takes away the marks that a host before this one set under another configuration.
+    fn drop_inherited(
+        &self,
+        mounts: &[Mount],
+        wanted: &BTreeMap<u64, &Mount>,
+        protect: &ProtectConfig,
+    ) {
+        let every = Mask::of(Event::ALL.iter().copied().collect());
+        let stays = |mount: &&Mount| {
+            wanted.contains_key(&mount.device)
+                && protect.volume(&mount.point, &mount.fs_type) != ProtectMode::Off
         };
+        for mount in mounts.iter().filter(|mount| !stays(mount)) {
+            let Ok(point) = self.open_point(&mount.point) else { continue };
+            let path = descriptor_path(point.as_raw_fd());
+            for (_, group) in self.page.header().groups() {
+                // Most have none.
+                let _ = group.unmark_file_system(&path, every);
+            }
+        }
+    }
+
+    fn cover(
+        &self,
+        mount: &Mount,
+        mounts: &[Mount],
+        mode: ProtectMode,
+        opened: &dyn Fn(Group),
+    ) -> Volume {
+        let mut volume = Volume::of(mount, mode);
+        if mode == ProtectMode::Off {
+            volume.reason = Some("left out by the configuration".to_owned());
+            return volume;
+        }
         if !volume.cacheable {
             volume.reason = Some(format!("no cache on {}: every open is asked", volume.fs_type));
         }
-        match self.mark(&volume, mounts) {
+        if mode == ProtectMode::Monitor {
+            let why = volume.reason.take().map(|why| format!("; {why}")).unwrap_or_default();
+            volume.reason = Some(format!("monitor: nothing is refused here{why}"));
+        }
+        match self.mark(&volume, mounts, opened) {
             Ok(group) => volume.group = Some(group),
             Err(error) => volume.reason = Some(error.to_string()),
         }
         volume
     }
 
-    fn mark(&self, volume: &Volume, mounts: &[Mount]) -> Result<usize, CoverError> {
+    fn mark(
+        &self,
+        volume: &Volume,
+        mounts: &[Mount],
+        opened: &dyn Fn(Group),
+    ) -> Result<usize, CoverError> {
         if self.mask == Mask::default() {
             return Err(CoverError::NobodyAsked);
         }
@@ -202,7 +292,7 @@ impl Volumes {
         if found.device != volume.device && volume.fs_type != "btrfs" {
             return Err(CoverError::Hidden);
         }
-        let index = self.group_for(volume)?;
+        let index = self.group_for(volume, opened)?;
         let group = self.page.header().group(index).ok_or(CoverError::Groups)?;
         group
             .mark_file_system(&descriptor_path(point.as_raw_fd()), self.mask)
@@ -212,7 +302,7 @@ impl Volumes {
 
     /// Group 0 for local file systems; for another its own, made at first need and found again by a
     /// later host through the shared page.
-    fn group_for(&self, volume: &Volume) -> Result<usize, CoverError> {
+    fn group_for(&self, volume: &Volume, opened: &dyn Fn(Group)) -> Result<usize, CoverError> {
         if !volume.can_block() {
             return Ok(0);
         }
@@ -233,6 +323,7 @@ impl Volumes {
         }
         header.devices[index].store(volume.device, Ordering::Release);
         header.set_group(index, Some(group));
+        opened(group);
         Ok(index)
     }
 
@@ -319,14 +410,7 @@ mod tests {
 
     #[test]
     fn a_type_nobody_knows_is_taken_to_block() {
-        let volume = |fs_type: &str| Volume {
-            device: 1,
-            point: "/x".into(),
-            fs_type: fs_type.into(),
-            group: None,
-            cacheable: false,
-            reason: None,
-        };
+        let volume = |fs_type| Volume::of(&mount(1, "/x", fs_type), ProtectMode::Enforce);
 
         assert!(volume("newfs").can_block());
         assert!(volume("fuse").can_block());

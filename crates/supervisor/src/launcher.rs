@@ -95,17 +95,25 @@ pub enum LaunchError {
 }
 
 /// Starts processes in a sandbox.
-#[derive(Debug)]
 pub struct SandboxLauncher {
-    ignore_groups: Vec<RawFd>,
+    ignore_groups: Box<dyn Fn() -> Vec<RawFd> + Send>,
     ignore_mask: u64,
+}
+
+impl fmt::Debug for SandboxLauncher {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SandboxLauncher")
+            .field("ignore_mask", &self.ignore_mask)
+            .finish_non_exhaustive()
+    }
 }
 
 impl SandboxLauncher {
     /// What engines open in their own root makes no event of `ignore_mask` in `ignore_groups`
-    /// (fanotify groups, which stay open as long as this value lives).
-    pub const fn new(ignore_groups: Vec<RawFd>, ignore_mask: u64) -> Self {
-        Self { ignore_groups, ignore_mask }
+    /// (fanotify groups, which stay open as long as this value lives; asked for at each start, since a
+    /// file system that is mounted later may have got one of its own).
+    pub fn new(ignore_groups: impl Fn() -> Vec<RawFd> + Send + 'static, ignore_mask: u64) -> Self {
+        Self { ignore_groups: Box::new(ignore_groups), ignore_mask }
     }
 
     fn confinement(&self, start: Start<'_>) -> Confinement {
@@ -127,7 +135,7 @@ impl SandboxLauncher {
             },
             descriptors,
             log: Some(output),
-            ignore_groups: self.ignore_groups.clone(),
+            ignore_groups: (self.ignore_groups)(),
             ignore_mask: self.ignore_mask,
         }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use outrigger_api::settings::ProtectMode;
 use outrigger_sensor::changes::{EVENTS, FileSensor};
 use outrigger_sensor::notice::Seen;
 use outrigger_sensor::volumes::Volume as Found;
@@ -56,6 +57,7 @@ fn found(point: &Path) -> Found {
         point: point.to_owned(),
         fs_type: "tmpfs".to_owned(),
         group: None,
+        mode: ProtectMode::Enforce,
         cacheable: false,
         reason: None,
     }

@@ -22,8 +22,9 @@ use crate::control::{self, Watch};
 use crate::setup::{Setup, content_folder, control_socket};
 use crate::{binaries, proc, sys};
 
-/// How long the platform may take until it serves.
+/// How long the platform may take until it serves. On an emulated processor everything takes longer.
 const START: Duration = Duration::from_secs(10);
+const START_EMULATED: Duration = Duration::from_secs(60);
 /// How long it may take to end.
 const END: Duration = Duration::from_secs(5);
 
@@ -85,13 +86,14 @@ impl Host {
         let engines = setup.engine_names().map(str::to_owned).collect();
         let host = Self { keeper, folder: folder.to_owned(), engines };
 
-        let timeout = Timespec::try_from(START)?;
+        let start = if emulated() { START_EMULATED } else { START };
+        let timeout = Timespec::try_from(start)?;
         let mut polled = [PollFd::new(&ready, PollFlags::IN)];
         let polled = rustix::io::retry_on_intr(|| poll(&mut polled, Some(&timeout)))?;
         ensure!(
             polled > 0,
             "the platform did not serve within {} s\n{}",
-            START.as_secs(),
+            start.as_secs(),
             host.log()
         );
         let mut word = [0; 16];
@@ -322,6 +324,11 @@ impl Drop for Host {
         }
         let _ = self.keeper.wait();
     }
+}
+
+/// Whether this is a machine whose processors are emulated, as that of `tests/vm` says it is.
+fn emulated() -> bool {
+    std::env::var_os("OUTRIGGER_TEST_EMULATED").is_some()
 }
 
 /// Sends `signal` to a process of this world.

@@ -23,6 +23,8 @@ pub struct Setup {
     without_quarantined: bool,
     monitor: bool,
     guarded: Vec<PathBuf>,
+    places: Vec<(PathBuf, &'static str)>,
+    types: Vec<(&'static str, &'static str)>,
 }
 
 /// An engine's manifest and its place in the configuration.
@@ -63,7 +65,23 @@ impl Setup {
             without_quarantined: false,
             monitor: false,
             guarded: Vec::new(),
+            places: Vec::new(),
+            types: Vec::new(),
         }
+    }
+
+    /// Protects the tree at `path` in another mode: `enforce`, `monitor` or `off`.
+    #[must_use]
+    pub fn tree(mut self, path: &Path, mode: &'static str) -> Self {
+        self.places.push((path.to_owned(), mode));
+        self
+    }
+
+    /// Protects file systems of this type in another mode.
+    #[must_use]
+    pub fn file_system(mut self, fs_type: &'static str, mode: &'static str) -> Self {
+        self.types.push((fs_type, mode));
+        self
     }
 
     /// Docks `engine` too.
@@ -145,6 +163,12 @@ impl Setup {
         }
         writeln!(text, "\n[cache]\nenabled = {}\n", self.cache)?;
         writeln!(text, "[protect]\ntrees = {:?}\n", self.trees)?;
+        for (path, mode) in &self.places {
+            writeln!(text, "[[protect.tree]]\npath = {path:?}\nmode = {mode:?}\n")?;
+        }
+        for (fs_type, mode) in &self.types {
+            writeln!(text, "[[protect.file_system]]\ntype = {fs_type:?}\nmode = {mode:?}\n")?;
+        }
         writeln!(text, "[guard]\nextra = {:?}\n", self.guarded)?;
         for event in ["process.exec", "file.open"] {
             self.write_policy(event, &mut text)?;

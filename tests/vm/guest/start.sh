@@ -2,11 +2,13 @@
 # The first process on the guest's disk: what programs expect of a machine, then the job.
 # One word says how to come up: script, or systemd.
 PATH=/usr/sbin:/usr/bin:/sbin:/bin
-export PATH HOME=/root
+export PATH HOME=/root OUTRIGGER_TEST_EMULATED=1
 own=/usr/lib/outrigger-vm
 echo guest >/etc/hostname
 echo '127.0.0.1 localhost guest' >/etc/hosts
 if [ "$(cat $own/boot)" = systemd ]; then
+    mount -t proc proc /proc
+    [ ! -x $own/setup ] || $own/setup >/dev/ttyS1 2>&1
     exec /sbin/init
 fi
 mount -t proc proc /proc

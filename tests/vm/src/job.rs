@@ -23,6 +23,8 @@ pub(crate) struct Job {
     pub(crate) name: String,
     /// What the guest needs besides its root.
     pub(crate) files: Vec<File>,
+    /// What is run first, before systemd; nothing if empty.
+    pub(crate) setup: Vec<String>,
     pub(crate) command: Vec<String>,
     /// After this the guest counts as hung.
     pub(crate) limit: Duration,
@@ -93,12 +95,16 @@ pub(crate) fn of_this_repository() -> Result<Vec<Job>> {
             [GUEST, binaries::HOST, binaries::TOOL, binaries::HASHLIST, binaries::HOSTILE];
         programs.into_iter().map(File::built).collect()
     };
-    let job = |name: &str, words: &[&str], boot, limit_s| -> Result<Job> {
+    let guest = |words: &[&str]| -> Vec<String> {
         let program = format!("{PROGRAMS}/{GUEST}");
+        [program.as_str()].iter().chain(words).map(|&word| word.to_owned()).collect()
+    };
+    let job = |name: &str, words: &[&str], boot, limit_s| -> Result<Job> {
         Ok(Job {
             name: name.to_owned(),
             files: platform()?,
-            command: [program.as_str()].iter().chain(words).map(|&word| word.to_owned()).collect(),
+            setup: if boot == Boot::Systemd { guest(&["boot-setup"]) } else { Vec::new() },
+            command: guest(words),
             limit: Duration::from_secs(limit_s),
             memory_mib: 1024,
             boot,
@@ -108,5 +114,6 @@ pub(crate) fn of_this_repository() -> Result<Vec<Job>> {
     Ok(vec![
         job("machine-open", &["machine", "open"], Boot::Script, 420)?,
         job("machine-closed", &["machine", "closed"], Boot::Script, 420)?,
+        job("booted", &["booted"], Boot::Systemd, 300)?,
     ])
 }

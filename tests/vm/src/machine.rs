@@ -92,13 +92,11 @@ fn first_root(kernel: &Kernel, job: &Job) -> Result<Vec<u8>> {
     }
     archive.file(&format!("{OWN}/start"), 0o755, include_bytes!("../guest/start.sh"));
     archive.file(&format!("{OWN}/busybox"), 0o755, &busybox);
-    let command: Vec<String> = job.command.iter().map(|word| quoted(word)).collect();
-    let command = format!(
-        "#!/bin/sh\nPATH={}:/usr/sbin:/usr/bin:/sbin:/bin\nexec {}\n",
-        crate::job::PROGRAMS,
-        command.join(" ")
-    );
-    archive.file(&format!("{OWN}/command"), 0o755, command.as_bytes());
+    for (name, words) in [("command", &job.command), ("setup", &job.setup)] {
+        if !words.is_empty() {
+            archive.file(&format!("{OWN}/{name}"), 0o755, script(words).as_bytes());
+        }
+    }
     let boot = match job.boot {
         Boot::Script => "script\n",
         Boot::Systemd => "systemd\n",
@@ -115,6 +113,16 @@ fn first_root(kernel: &Kernel, job: &Job) -> Result<Vec<u8>> {
         file.add_to(&mut archive)?;
     }
     Ok(archive.finish())
+}
+
+/// A script that becomes the program of `words`.
+fn script(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    format!(
+        "#!/bin/sh\nPATH={}:/usr/sbin:/usr/bin:/sbin:/bin\nexec {}\n",
+        crate::job::PROGRAMS,
+        words.join(" ")
+    )
 }
 
 /// `word` as the shell takes it for itself.

@@ -90,6 +90,7 @@ fn main() -> Result<ExitCode> {
         Some(Command::Run { name, with, limit, memory, systemd, command }) => vec![Job {
             name,
             files: with.iter().map(|text| File::parse(text)).collect::<Result<_>>()?,
+            setup: Vec::new(),
             command,
             limit: Duration::from_secs(limit),
             memory_mib: memory,

@@ -8,6 +8,7 @@ use crate::settings::error::{Place, Problem, SettingsError, SettingsErrors, quot
 use crate::settings::file;
 use crate::settings::keys;
 use crate::settings::manifest::Manifest;
+use crate::settings::protect::{PlaceConfig, ProtectConfig, TypeConfig};
 use crate::settings::reader::{Report, Section, Value};
 use crate::verdict::{Fallback, Mode};
 
@@ -22,8 +23,8 @@ pub struct HostConfig {
     pub metrics_socket: Option<PathBuf>,
     /// Where the host keeps what it must remember.
     pub state_dir: PathBuf,
-    /// Trees that are protected, with every file system below them.
-    pub protect: Vec<PathBuf>,
+    /// What is protected, and how.
+    pub protect: ProtectConfig,
     /// Most questions that may be decided at a time.
     pub in_flight_max: u32,
     /// The verdict cache.
@@ -208,11 +209,45 @@ fn read_config(top: &Section<'_>) -> HostConfig {
             enabled: cache.flag(&keys::ENABLED),
             max_files: cache.number(&keys::MAX_FILES),
         },
-        protect: protect.paths(&keys::TREES),
+        protect: read_protect(&protect),
         policies: read_policies(top),
         engines: read_engines(top),
         guard: GuardConfig { extra: guard.paths(&keys::EXTRA), lifted: guard.paths(&keys::LIFTED) },
     }
+}
+
+fn read_protect(section: &Section<'_>) -> ProtectConfig {
+    let tables = |key, known| section.sections(key, keys::PLACES_MAX, known, keys::CONFIG);
+    let mut places: Vec<(PlaceConfig, Section<'_>)> = Vec::new();
+    for table in tables(&keys::TREE, &keys::CONFIG_TREE) {
+        let mode = table.choice(&keys::PLACE_MODE);
+        let Some(path) = table.path(&keys::PLACE) else { continue };
+        if let Some((_, first)) = places.iter().find(|(known, _)| known.path == path) {
+            table.duplicate(&keys::PLACE, quoted(&path.to_string_lossy()), first);
+        }
+        places.push((PlaceConfig { path, mode }, table));
+    }
+    let mut types: Vec<(TypeConfig, Section<'_>)> = Vec::new();
+    for table in tables(&keys::FILE_SYSTEM, &keys::CONFIG_FILE_SYSTEM) {
+        let mode = table.choice(&keys::PLACE_MODE);
+        let Some((fs_type, _)) = table.checked(&keys::FS_TYPE, fs_type) else { continue };
+        if let Some((_, first)) = types.iter().find(|(known, _)| known.fs_type == fs_type) {
+            table.duplicate(&keys::FS_TYPE, quoted(&fs_type), first);
+        }
+        types.push((TypeConfig { fs_type, mode }, table));
+    }
+    ProtectConfig {
+        trees: section.paths(&keys::TREES),
+        places: places.into_iter().map(|(place, _)| place).collect(),
+        types: types.into_iter().map(|(kind, _)| kind).collect(),
+    }
+}
+
+/// A type as the kernel names it in `/proc/filesystems`.
+fn fs_type(text: &str) -> Option<String> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+    let is_one = (1..=keys::FS_TYPE_MAX).contains(&text.len()) && text.bytes().all(fits);
+    is_one.then(|| text.to_owned())
 }
 
 /// Where the metrics are served: beside the control socket unless another path is written.

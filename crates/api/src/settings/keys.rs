@@ -8,6 +8,7 @@ use crate::settings::kind::{
     Choice, FilePath, Flag, Given, Group, Integer, List, Table, Text, Unit,
 };
 use crate::settings::manifest::Need;
+use crate::settings::protect::ProtectMode;
 use crate::verdict::{Fallback, Mode, VerdictBasis};
 
 /// Longest path, in bytes (`PATH_MAX` less the closing NUL).
@@ -169,6 +170,38 @@ pub(super) const IN_FLIGHT_MAX: Integer = count("in_flight_max", 16, 8192, 2048)
 pub(super) const ENABLED: Flag = Flag { name: "enabled", default: true };
 pub(super) const MAX_FILES: Integer = count("max_files", 0, 1_000_000, 100_000);
 
+pub(super) const PLACES_MAX: usize = 64;
+pub(super) const FS_TYPE_MAX: usize = 32;
+pub(super) const TREE: Group = Group {
+    name: "tree",
+    kind: "a list of tables",
+    allowed: "at most 64",
+    default: "none",
+    example: "[[protect.tree]]",
+};
+pub(super) const FILE_SYSTEM: Group = Group {
+    name: "file_system",
+    kind: "a list of tables",
+    allowed: "at most 64",
+    default: "none",
+    example: "[[protect.file_system]]",
+};
+pub(super) const PLACE: FilePath =
+    FilePath { name: "path", relative: false, max: PATH_MAX, default: Given::Required };
+pub(super) const FS_TYPE: Text = Text {
+    name: "type",
+    rule: "1 to 32 of a-z, A-Z, 0-9, '_' and '-', without a subtype: `fuse`, not `fuse.sshfs`",
+    example: "\"nfs4\"",
+};
+pub(super) const PLACE_MODE: Choice<ProtectMode> = Choice {
+    name: "mode",
+    words: &[
+        ("enforce", ProtectMode::Enforce),
+        ("monitor", ProtectMode::Monitor),
+        ("off", ProtectMode::Off),
+    ],
+    default: Given::Required,
+};
 pub(super) const TREES: List = paths("trees", 64, "[\"/srv\"]");
 
 pub(super) const BUDGET_MS: Integer = milliseconds("budget_ms", 1, 10_000, 50);
@@ -222,7 +255,12 @@ pub(super) static CONFIG_HOST: Table = Table {
     keys: &[&CONTROL_SOCKET, &METRICS, &METRICS_SOCKET, &STATE_DIR, &IN_FLIGHT_MAX],
 };
 pub(super) static CONFIG_CACHE: Table = Table { path: "cache", keys: &[&ENABLED, &MAX_FILES] };
-pub(super) static CONFIG_PROTECT: Table = Table { path: "protect", keys: &[&TREES] };
+pub(super) static CONFIG_PROTECT: Table =
+    Table { path: "protect", keys: &[&TREES, &TREE, &FILE_SYSTEM] };
+pub(super) static CONFIG_TREE: Table =
+    Table { path: "[protect.tree]", keys: &[&PLACE, &PLACE_MODE] };
+pub(super) static CONFIG_FILE_SYSTEM: Table =
+    Table { path: "[protect.file_system]", keys: &[&FS_TYPE, &PLACE_MODE] };
 pub(super) static CONFIG_POLICY: Table = Table {
     path: "policy.\"EVENT\"",
     keys: &[&BUDGET_MS, &CONTENT_BUDGET_MS, &FALLBACK, &ON_QUARANTINE, &POLICY_MODE],
@@ -252,6 +290,8 @@ pub(super) static CONFIG: &[&Table] = &[
     &CONFIG_HOST,
     &CONFIG_CACHE,
     &CONFIG_PROTECT,
+    &CONFIG_TREE,
+    &CONFIG_FILE_SYSTEM,
     &CONFIG_POLICY,
     &CONFIG_ENGINE,
     &CONFIG_GUARD,

@@ -186,7 +186,7 @@ impl<'a> Section<'a> {
             Item::ArrayOfTables(tables) => tables.len(),
             Item::Value(toml_edit::Value::Array(array)) => array.len(),
             _ => {
-                value.wrong_type(Some(format!("write `[[{}]]`, once for each", group.name())));
+                value.wrong_type(Some(format!("write `[[{}]]`, once for each", value.path)));
                 return Vec::new();
             }
         };

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use outrigger_api::Event;
 use outrigger_api::settings::{
     CacheConfig, ContentGrant, ERRORS_MAX, EngineConfig, EventPolicy, GuardConfig, HostConfig,
-    OnQuarantine,
+    OnQuarantine, PlaceConfig, ProtectConfig, ProtectMode, TypeConfig,
 };
 use outrigger_api::verdict::{Fallback, Mode};
 
@@ -57,7 +57,14 @@ fn every_key_of_a_configuration_is_taken() {
         control_socket: PathBuf::from("/run/o/c.sock"),
         metrics_socket: None,
         state_dir: PathBuf::from("/srv/state"),
-        protect: vec![PathBuf::from("/home"), PathBuf::from("/srv/data")],
+        protect: ProtectConfig {
+            trees: vec![PathBuf::from("/home"), PathBuf::from("/srv/data")],
+            places: vec![
+                PlaceConfig { path: "/srv/data/build".into(), mode: ProtectMode::Monitor },
+                PlaceConfig { path: "/home/backup".into(), mode: ProtectMode::Off },
+            ],
+            types: vec![TypeConfig { fs_type: "nfs4".to_owned(), mode: ProtectMode::Enforce }],
+        },
         in_flight_max: 512,
         cache: CacheConfig { enabled: false, max_files: 0 },
         policies,
@@ -92,7 +99,7 @@ fn an_empty_configuration_has_every_default() {
         };
         assert_eq!(*config.policy(event), policy);
     }
-    assert!(config.protect.is_empty() && config.engines.is_empty());
+    assert!(config.protect == ProtectConfig::default() && config.engines.is_empty());
     assert_eq!(config.guard, GuardConfig::default());
 }
 

@@ -62,6 +62,18 @@ max_files = 0
 [protect]
 trees = ["/home", "/srv/./data/"]
 
+[[protect.tree]]
+path = "/srv/data/build"
+mode = "monitor"
+
+[[protect.tree]]
+path = "/home/backup"
+mode = "off"
+
+[[protect.file_system]]
+type = "nfs4"
+mode = "enforce"
+
 [policy."file.open"]
 budget_ms = 20
 content_budget_ms = 200

@@ -50,6 +50,7 @@ pub(crate) fn coverage() -> Coverage {
             device: "0:31".into(),
             covered: true,
             cached: true,
+            left_out: false,
             reason: None,
         }],
     }

@@ -75,9 +75,13 @@ impl Host {
         let Finished { intake, case, mut decided_by, asked, votes, .. } = finished;
         let header = self.page().header();
         let mut not_enforced = finished.would_deny;
-        let guarded = finished.answer == Answer::Deny && self.is_guarded(&intake);
-        let (answer, conflict) = apply_guard(finished.answer, guarded);
-        if conflict.is_some() {
+        let monitored = finished.answer == Answer::Deny && !self.refuses(&intake);
+        let guarded = finished.answer == Answer::Deny && !monitored && self.is_guarded(&intake);
+        let (mut answer, conflict) = apply_guard(finished.answer, guarded);
+        if monitored {
+            (answer, not_enforced) = (Answer::Allow, true);
+            header.add(Tally::WouldDeny, 1);
+        } else if conflict.is_some() {
             (decided_by, not_enforced) = (Decider::GuardRail, true);
             header.add(Tally::Conflicts, 1);
         } else if finished.would_deny && answer == Answer::Allow {

@@ -143,7 +143,7 @@ mod tests {
         std::fs::write(&path, "x").expect("a file can be written");
         let file = std::fs::File::open(&path).expect("it can be opened").into_raw_fd();
         page.note_used(file);
-        page.slot(file).expect("it has a slot").question(Event::FileOpen, 0, 0);
+        page.slot(file).expect("it has a slot").question(Event::FileOpen, false, 0, 0);
         page.slot(file).expect("it has a slot").set(SlotState::LeasedQuestion);
         lease::take(file, std::process::id()).expect("nobody writes it");
         file

@@ -15,12 +15,12 @@ use anyhow::{Context as _, Result};
 use outrigger_api::FailureReason;
 use outrigger_api::control::{EngineState, EngineStatus, Request, Response};
 use outrigger_api::coverage::{Coverage, EventCoverage};
-use outrigger_api::settings::HostConfig;
+use outrigger_api::settings::{HostConfig, ProtectMode};
 use outrigger_decision::EngineIndex;
 use outrigger_sensor::group::{Mask, PERMISSION_MASK};
 use outrigger_sensor::page::Reader;
 use outrigger_sensor::volumes::Volumes;
-use outrigger_sensor::{clock, coverage};
+use outrigger_sensor::{Group, clock, coverage};
 use outrigger_supervisor::{EngineSpec, Happening, SandboxLauncher, Supervisor, Token};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::Signal;
@@ -159,7 +159,8 @@ impl Control {
                 events: manifest.events.iter().map(|subscription| subscription.event).collect(),
             })
             .collect();
-        let groups = header.groups().map(|(_, group)| group.number()).collect();
+        let page = host.page();
+        let groups = move || page.header().groups().map(|(_, group)| group.number()).collect();
         let launcher = SandboxLauncher::new(groups, PERMISSION_MASK);
         let origin = host.shared.origin.try_clone().context("cannot copy a descriptor")?;
         let keepsakes = Keepsakes::new(&host.config.state_dir);
@@ -198,17 +199,26 @@ impl Control {
     fn start(&mut self) -> Result<()> {
         let host = Arc::clone(&self.host);
         self.tell_start();
+        // Before an engine is started, which is to ignore them all.
+        match host.shared.mounts.read() {
+            Ok(mounts) => {
+                self.volumes.make_groups(&mounts, &host.config.protect, &ignore_in);
+            }
+            Err(error) => host.sensor_failed(&error),
+        }
         for (index, group) in host.page().header().groups() {
             host.start_reader(index, group)?;
         }
         let verdicts = Arc::clone(&host);
         std::thread::Builder::new()
             .name("verdicts".into())
-            .spawn(move || verdicts::run(&verdicts))?;
+            .spawn(move || verdicts::run(&verdicts))
+            .context("cannot start the thread of verdicts")?;
         let deadlines = Arc::clone(&host);
         std::thread::Builder::new()
             .name("deadlines".into())
-            .spawn(move || verdicts::keep_deadlines(&deadlines))?;
+            .spawn(move || verdicts::keep_deadlines(&deadlines))
+            .context("cannot start the thread of deadlines")?;
         let probed = Arc::clone(&self.probed);
         std::thread::Builder::new().name("trial".into()).spawn(move || {
             // Set once, here alone.
@@ -614,28 +624,32 @@ impl Control {
 
     fn look_at_mounts(&mut self) {
         if self.marked && std::mem::take(&mut self.mounts_changed) {
-            // What was mounted since has propagated into our namespace too.
-            if let Err(error) = keeper::ignore_own_mounts(&self.host.page()) {
-                tracing::error!("{error:#}");
-            }
             self.refresh_volumes();
         }
     }
 
     fn refresh_volumes(&mut self) {
+        // What was mounted since has propagated into our namespace too. First, so that nothing is asked
+        // about there that we open.
+        if let Err(error) = keeper::ignore_own_mounts(&self.host.page()) {
+            tracing::error!("{error:#}");
+        }
         let mounts = match self.host.shared.mounts.read() {
             Ok(mounts) => mounts,
             Err(error) => return self.host.sensor_failed(&error),
         };
         let before: Vec<usize> =
             self.host.page().header().groups().map(|(index, _)| index).collect();
-        let changes = self.volumes.refresh(&mounts, &self.host.config.protect);
+        let changes = self.volumes.refresh(&mounts, &self.host.config.protect, &ignore_in);
         *self.host.volumes.write().unwrap_or_else(std::sync::PoisonError::into_inner) = self
             .volumes
             .iter()
             .map(|volume| {
-                let cacheable = volume.cacheable && volume.group == Some(0);
-                (volume.device, VolumeFacts { cacheable })
+                let facts = VolumeFacts {
+                    cacheable: volume.cacheable && volume.group == Some(0),
+                    monitored: volume.mode == ProtectMode::Monitor,
+                };
+                (volume.device, (facts, volume.point.clone()))
             })
             .collect();
         for volume in &changes.covered {
@@ -651,6 +665,9 @@ impl Control {
             let name = FailureReason::SensorLost;
             let value = json!({ "reason": name, "volume": volume.coverage() });
             self.host.journal.write("volume-uncovered", value);
+        }
+        for volume in &changes.left_out {
+            self.host.journal.write("volume-left-out", json!(volume.coverage()));
         }
         for volume in &changes.gone {
             self.host.journal.write("volume-gone", json!(volume.coverage()));
@@ -882,6 +899,13 @@ impl Control {
             readers.iter().for_each(|(_, thread)| thread.interrupt());
             std::thread::sleep(Duration::from_micros(200));
         }
+    }
+}
+
+/// Lets what this process opens pass unasked in a group that was made just now.
+fn ignore_in(group: Group) {
+    if let Err(error) = keeper::ignore_own_mounts_in(&[group]) {
+        tracing::error!("{error:#}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! Whose content an engine may read, and which files it never gets by default.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -31,23 +31,31 @@ const KEY_FILES: &[&str] = &[
 const KEY_NAMES: &[&[u8]] = &[b"id_rsa", b"id_dsa", b"id_ecdsa", b"id_ed25519", b"id_ed25519_sk"];
 const KEY_ENDINGS: &[&[u8]] = &[b".key", b".pem", b".p12", b".pfx", b".jks", b".kdbx", b".keytab"];
 
-/// The secrets known by identity.
+/// The secrets known by identity, and by name.
+///
+/// By identity, another name for one does not help; but a file that was replaced since (by a new password)
+/// leaves its identity to whatever file comes next. So what is known must still lie where it was found.
 #[derive(Debug, Default)]
 pub(crate) struct KeyMaterial {
-    files: HashSet<FileKey>,
+    /// Where each was found.
+    files: HashMap<FileKey, PathBuf>,
+    /// The root that they were found from; without one nothing is looked up again.
+    origin: Option<BorrowedFd<'static>>,
     /// The host's own state folder: what is written there later is not known by identity.
     state: PathBuf,
 }
 
 impl KeyMaterial {
-    /// Looks up the known files from `origin`. What lies in the host's own `state` folder tells what other
-    /// engines were asked and said.
-    pub(crate) fn look_up(origin: BorrowedFd<'_>, state: &Path) -> Self {
+    /// Looks up the known files from the root `origin`. What lies in the host's own `state` folder tells
+    /// what other engines were asked and said.
+    pub(crate) fn look_up(origin: BorrowedFd<'static>, state: &Path) -> Self {
         let own =
             std::fs::read_dir(state).into_iter().flatten().flatten().map(|entry| entry.path());
         let known = KEY_FILES.iter().map(PathBuf::from);
+        let found = known.chain(own).filter_map(|path| Some((key_of(origin, &path)?, path)));
         Self {
-            files: known.chain(own).filter_map(|path| key_of(origin, &path)).collect(),
+            files: found.collect(),
+            origin: Some(origin),
             // Not there yet at the first start: then nothing leads to it by a link either.
             state: std::fs::canonicalize(state).unwrap_or_else(|_| state.to_owned()),
         }
@@ -55,12 +63,23 @@ impl KeyMaterial {
 
     /// Whether the object is key material. `path` is asked for only where permissions suggest it.
     pub(crate) fn covers(&self, object: &Object, path: impl FnOnce() -> Option<PathBuf>) -> bool {
-        const OTHERS: u32 = 0o077;
+        const OTHERS: u32 = 0o007;
+        const OTHERS_AND_GROUP: u32 = 0o077;
         const EXECUTE: u32 = 0o111;
-        self.files.contains(&object.key)
-            || (object.owner == 0
-                && object.mode & (OTHERS | EXECUTE) == 0
-                && path().is_some_and(|path| is_key_name(&path) || self.is_state(&path)))
+        if self.files.get(&object.key).is_some_and(|at| self.is_still_at(object.key, at)) {
+            return true;
+        }
+        let may_be = object.owner == 0 && object.mode & (OTHERS | EXECUTE) == 0;
+        may_be
+            && path().is_some_and(|path| {
+                KEY_FILES.iter().any(|known| Path::new(known) == path)
+                    || (object.mode & OTHERS_AND_GROUP == 0
+                        && (is_key_name(&path) || self.is_state(&path)))
+            })
+    }
+
+    fn is_still_at(&self, key: FileKey, path: &Path) -> bool {
+        self.origin.is_none_or(|origin| key_of(origin, path) == Some(key))
     }
 
     fn is_state(&self, path: &Path) -> bool {
@@ -144,7 +163,10 @@ mod tests {
 
     #[test]
     fn a_known_secret_is_left_out_under_any_name() {
-        let keys = KeyMaterial { files: [FileKey([1; 32])].into(), ..KeyMaterial::default() };
+        let keys = KeyMaterial {
+            files: [(FileKey([1; 32]), PathBuf::from("/etc/shadow"))].into(),
+            ..KeyMaterial::default()
+        };
 
         let other_name =
             decide(&ContentGrant::All, &keys, &object(0o644), || Some("/tmp/x".into()));
@@ -161,6 +183,35 @@ mod tests {
         let elsewhere = decide(&ContentGrant::All, &keys, &object(0o600), || Some("/srv/x".into()));
 
         assert_eq!((own, elsewhere), (Err(ContentAbsent::KeyMaterial), Ok(())));
+    }
+
+    #[test]
+    fn a_secret_that_was_replaced_is_known_by_its_name() {
+        let keys = KeyMaterial::default();
+        let at = |path: &'static str| {
+            decide(&ContentGrant::All, &keys, &object(0o640), || Some(path.into()))
+        };
+
+        assert_eq!(at("/etc/shadow"), Err(ContentAbsent::KeyMaterial));
+        assert_eq!(at("/etc/group+"), Ok(()));
+    }
+
+    #[test]
+    fn a_file_that_got_a_replaced_secrets_identity_is_none() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (secret, other) = (folder.path().join("secret"), folder.path().join("other"));
+        std::fs::write(&secret, "old").expect("it can be written");
+        let root: &'static std::fs::File =
+            Box::leak(Box::new(std::fs::File::open("/").expect("there is a root")));
+        let keys = KeyMaterial::look_up(root.as_fd(), folder.path());
+        let key = key_of(root.as_fd(), &secret).expect("it is there");
+        let file = Object { key, ..object(0o644) };
+        let before = decide(&ContentGrant::All, &keys, &file, || Some(other.clone()));
+
+        std::fs::rename(&secret, &other).expect("it can be renamed");
+
+        let after = decide(&ContentGrant::All, &keys, &file, || Some(other.clone()));
+        assert_eq!((before, after), (Err(ContentAbsent::KeyMaterial), Ok(())));
     }
 
     #[test]

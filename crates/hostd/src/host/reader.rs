@@ -11,7 +11,7 @@ use std::os::fd::{BorrowedFd, IntoRawFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use outrigger_api::Event;
+use outrigger_api::{Answer, Event};
 use outrigger_decision::EngineIndex;
 use outrigger_sensor::page::{Reader, SlotState};
 use outrigger_sensor::process::{self, Interruptible, borrow_number};
@@ -19,7 +19,7 @@ use outrigger_sensor::{Batch, Group, RawQuestion, clock, identity, lease};
 
 use super::Host;
 use super::core::Intake;
-use super::{grants, verdicts};
+use super::{grants, impatient, verdicts};
 use crate::gate;
 
 /// Reads one group until the host ends.
@@ -114,12 +114,16 @@ fn take_in(
     owners: &mut Owners,
 ) -> Option<Intake> {
     let group = u8::try_from(group).unwrap_or(0);
+    if host.page().header().is_own(question.pid, true) {
+        let_through(host, usize::from(group), question);
+        return None;
+    }
     let facts = host.facts(question.event);
     let deadline = since.saturating_add(verdicts::time_of(facts.budget));
     let page = host.page();
     page.note_used(question.file);
     if let Some(slot) = page.slot(question.file) {
-        slot.question(question.event, group, deadline);
+        slot.question(question.event, false, group, deadline);
     }
     page.header().asked[question.event.index()].fetch_add(1, Ordering::Relaxed);
     // Ours and open; were the look to fail, the question would be asked with an object that nothing is
@@ -140,6 +144,11 @@ fn take_in(
     let user = credentials
         .map_or_else(|| owners.of(question.pid, now), |credentials| Some(credentials.uid));
     let volume = host.volume(object.device);
+    if volume.monitored
+        && let Some(slot) = page.slot(question.file)
+    {
+        slot.question(question.event, true, group, deadline);
+    }
     let path = || identity::path(question.file);
     let known_path = (facts.wants_path || host.history.is_watched()).then(path).flatten();
     let content = facts
@@ -173,10 +182,27 @@ fn take_in(
         host.answer_from_exec(&intake, answer);
         return None;
     }
-    if facts.may_cache && volume.cacheable && object.is_regular() {
+    if facts.may_cache
+        && volume.cacheable
+        && object.is_regular()
+        && !impatient::is_written_so(&object, || intake.path.clone().or_else(path))
+    {
         intake.leased = take_lease(host, question.file, &object);
     }
     Some(intake)
+}
+
+/// Answers a question of the platform's own. Its mounts ask nothing, but one that came a moment ago may
+/// not be marked yet, and nobody here may wait for himself. Only this process and its two companions are
+/// let through, by the pid that the kernel gives.
+fn let_through(host: &Host, group: usize, question: &RawQuestion) {
+    if let Some(group) = host.page().header().group(group) {
+        let _ = group.answer(question.file, Answer::Allow);
+    }
+    process::close_number(question.file);
+    if question.pidfd >= 0 {
+        process::close_number(question.pidfd);
+    }
 }
 
 /// Leases the object before anybody looks at its content. The slot says so first, so that a break that

@@ -63,7 +63,7 @@ impl Host {
     }
 
     fn find_problems(&self, engines: &[EngineStatus], coverage: &Coverage, out: &mut Vec<String>) {
-        if self.config.protect.is_empty() {
+        if self.config.protect.trees.is_empty() {
             out.push("nothing is protected: protect.trees is empty in the configuration".into());
         }
         if engines.is_empty() {
@@ -100,7 +100,7 @@ impl Host {
                 ));
             }
         }
-        for volume in coverage.volumes.iter().filter(|volume| !volume.covered) {
+        for volume in coverage.volumes.iter().filter(|v| !v.covered && !v.left_out) {
             out.push(format!(
                 "{} ({}) is not covered: {}",
                 volume.path,

@@ -3,6 +3,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 
 use outrigger_api::coverage::{EventCoverage, Gap, Level};
+use outrigger_api::settings::ProtectMode;
 use outrigger_api::{Event, EventSet};
 use rustix::fs::{AtFlags, Mode, OFlags, openat, renameat, unlinkat};
 
@@ -71,6 +72,7 @@ fn observe(
         point: "/".into(),
         fs_type: "tmpfs".to_owned(),
         group: None,
+        mode: ProtectMode::Enforce,
         cacheable: false,
         reason: None,
     };

@@ -5,6 +5,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use outrigger_api::settings::ProtectMode;
 use outrigger_api::{Event, EventSet};
 use outrigger_sensor::changes::{EVENTS, FileSensor, MarkError};
 use outrigger_sensor::notice::{Notice, Seen};
@@ -154,6 +155,7 @@ pub(crate) fn volume(point: &Path, fs_type: &str) -> Volume {
         point: point.to_owned(),
         fs_type: fs_type.to_owned(),
         group: Some(0),
+        mode: ProtectMode::Enforce,
         cacheable: false,
         reason: None,
     }

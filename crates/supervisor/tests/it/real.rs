@@ -81,7 +81,7 @@ impl Host {
         config.restarts_max = 100;
         config.backoff_ms = 1;
         let spec = EngineSpec { manifest, config, events };
-        let launcher = SandboxLauncher::new(Vec::new(), 0);
+        let launcher = SandboxLauncher::new(Vec::new, 0);
         Self { supervisor: Supervisor::new(vec![spec], Box::new(launcher)), end: now() + LIMIT_NS }
     }
 

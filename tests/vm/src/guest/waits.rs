@@ -4,7 +4,7 @@
 //! how often it has slept (`voluntary_ctxt_switches`). A thread that sleeps for an answer in two looks,
 //! and has not slept again between them, has waited for that long.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +17,9 @@ use outrigger_testkit::proc;
 
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// The kernel's own threads have smaller numbers, but for some that come later.
+const KERNEL_PIDS: u32 = 120;
 
 /// The waits of one program.
 #[derive(Debug, Clone)]
@@ -76,9 +79,18 @@ type Wait = (u32, u64);
 
 fn watch(stop: &AtomicBool, seen: &Mutex<HashMap<String, Waited>>) {
     let mut since: HashMap<Wait, u64> = HashMap::new();
+    let mut kernel: HashSet<u32> = HashSet::new();
     while !stop.load(Ordering::Relaxed) {
         let mut still = HashMap::new();
         for pid in proc::all() {
+            // Threads of the kernel open nothing of their own. They were there first and stay.
+            if kernel.contains(&pid) {
+                continue;
+            }
+            if fs::read_link(format!("/proc/{pid}/exe")).is_err() && pid < KERNEL_PIDS {
+                kernel.insert(pid);
+                continue;
+            }
             for (thread, sleeps) in waiting_threads(pid) {
                 let wait = (thread, sleeps);
                 let begun = since.get(&wait).copied();
@@ -107,9 +119,14 @@ fn waiting_threads(pid: u32) -> Vec<Wait> {
     threads
         .filter_map(|entry| {
             let thread = entry.file_name().to_str()?.parse().ok()?;
+            // The platform tries what this kernel gives on a file system of its own, with a group of its own.
+            let name = || fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
             let function = fs::read_to_string(entry.path().join("wchan")).ok()?;
             // The readers of a group sleep in a function of the same family.
             let waits = function.starts_with("fanotify_") && function != "fanotify_read";
+            if waits && name().trim_end() == "trial" {
+                return None;
+            }
             let status = waits.then(|| fs::read_to_string(entry.path().join("status")).ok())??;
             let line = status.lines().find_map(|l| l.strip_prefix("voluntary_ctxt_switches:"))?;
             Some((thread, line.trim().parse().ok()?))
