@@ -430,3 +430,19 @@ fn an_event_that_nobody_decides_has_no_policy() {
         )
     );
 }
+
+#[test]
+fn what_is_protected_otherwise_is_said_once_and_in_full() {
+    let text = "[[protect.tree]]\npath = \"/a\"\n[[protect.tree]]\npath = \"/a/\"\nmode = \"of\"\n\
+                [[protect.file_system]]\ntype = \"fuse.sshfs\"\nmode = \"off\"\n";
+
+    let errors = config_errors(text);
+
+    assert!(errors.contains("1:1: protect.tree[0].mode: "), "{errors}");
+    assert!(errors.contains("write `mode = \"enforce\"`"), "{errors}");
+    assert!(errors.contains("4:8: protect.tree[1].path: "), "{errors}");
+    assert!(errors.contains("5:8: protect.tree[1].mode: "), "{errors}");
+    assert!(errors.contains("did you mean \"off\"?"), "{errors}");
+    assert!(errors.contains("7:8: protect.file_system[0].type: "), "{errors}");
+    assert!(errors.contains("without a subtype"), "{errors}");
+}
