@@ -16,7 +16,7 @@ use outrigger_dock::{EventReader, EventWriter, PushError, VerdictReader, Verdict
 /// Data bytes of the rings: the smallest, so that they wrap soon.
 const RING: u32 = 4096;
 /// Where the shared words lie, from the beginning of the ring's file.
-const CURSORS: [u64; 3] = [0, 128, 256];
+const CURSORS: [u64; 4] = [0, 128, 256, 384];
 const DATA: u64 = 4096;
 /// Longest error about a ring, in bytes.
 const MESSAGE_MAX: usize = 160;

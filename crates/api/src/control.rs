@@ -218,6 +218,12 @@ pub struct EngineStatus {
     pub pid: Option<u32>,
     /// Names of the events it is asked about.
     pub events: Vec<String>,
+    /// Names of the events it is told of.
+    #[serde(default)]
+    pub told: Vec<String>,
+    /// What it gets less than it needs and can work with, one sentence each.
+    #[serde(default)]
+    pub degraded: Vec<String>,
     /// Whether its verdict is required.
     pub required: bool,
     /// What it says of the content in force.

@@ -47,6 +47,12 @@ pub struct EventCoverage {
     pub sensor: String,
     /// Why not more: the refused call and its errno, or what the kernel lacks.
     pub reason: Option<String>,
+    /// The sensor by which engines are told of the event after it happened, if one does.
+    #[serde(default)]
+    pub told_by: Option<String>,
+    /// Why engines are not told of it.
+    #[serde(default)]
+    pub not_told: Option<String>,
     /// What passes unseen all the same.
     pub gaps: Vec<Gap>,
 }

@@ -50,7 +50,7 @@ pub struct EngineLedger {
     pub refused_calls: u64,
     /// Faults, by reason.
     pub faults: BTreeMap<String, u64>,
-    /// All events together.
+    /// All events together; with notices of which it is not known what they would have told of.
     pub whole: Cost,
     /// Each event that it subscribed to.
     pub events: BTreeMap<String, Cost>,
@@ -84,6 +84,13 @@ pub struct Cost {
     pub dropped: u64,
     /// Never put to it, since it was not docked, in quarantine, or had failed on the object before.
     pub absent: u64,
+    /// Notices put into its ring.
+    #[serde(default)]
+    pub told: u64,
+    /// Notices that it was not told, by [`crate::LossCause`]: as many as this where they were dropped at its
+    /// ring (`engine-ring`), at least as many elsewhere. Each was told to it as a gap.
+    #[serde(default)]
+    pub untold: BTreeMap<String, u64>,
     /// How long openers waited for this engine alone: from when the last other engine that they waited for
     /// had answered, or from the asking, to this one's answer or the question's end. Zero where another
     /// engine was the slower. Of every question that has ended, those included that it was not there for.

@@ -1,10 +1,13 @@
 //! The records of the shared-memory rings: events to an engine, verdicts from it.
 //!
 //! All numbers are little-endian. A record starts with its whole length in bytes, a multiple of
-//! eight, and its version; a reader skips what it does not know by the length. Readable from C.
+//! eight, and its version; a reader skips what it does not know by the length. Readable from C. What an
+//! event ring holds besides questions is in [`notice`].
 //!
 //! Threat position: [`VerdictRecord::parse`] reads bytes that a hostile engine wrote, already copied
 //! out of shared memory once; [`EventRecord::parse`] is the engine's side of the same care.
+
+pub mod notice;
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -19,8 +22,10 @@ pub const VERSION: u16 = 1;
 pub const EVENT_HEADER: usize = size_of::<EventHeader>();
 /// Longest path carried, in bytes; a longer one is cut and said to be.
 pub const PATH_MAX: usize = 4096;
-/// Longest event record, in bytes.
-pub const EVENT_MAX: usize = EVENT_HEADER + PATH_MAX;
+/// Longest record of a question, in bytes.
+pub const QUESTION_MAX: usize = EVENT_HEADER + PATH_MAX;
+/// Longest record of an event ring, in bytes.
+pub const EVENT_MAX: usize = notice::NOTICE_MAX;
 /// Bytes of a verdict record.
 pub const VERDICT_SIZE: usize = size_of::<VerdictLayout>();
 /// Longest detail that an engine may give with a verdict, in bytes of UTF-8.
@@ -48,6 +53,18 @@ pub mod present {
     pub const KERNEL_TIME: u64 = 1 << 8;
     /// Reading the content can wait for a file system's server.
     pub const MAY_BLOCK: u64 = 1 << 9;
+    /// [`super::notice::NoticeExtra`] follows the path.
+    pub const EXTRA: u64 = 1 << 10;
+    /// `parent` names the subject's parent.
+    pub const PARENT: u64 = 1 << 11;
+    /// `parent_pid` is set.
+    pub const PARENT_PID: u64 = 1 << 12;
+    /// `status` is set.
+    pub const STATUS: u64 = 1 << 13;
+    /// The new path follows.
+    pub const NEW_PATH: u64 = 1 << 14;
+    /// The new path was longer than `PATH_MAX` and is cut.
+    pub const NEW_PATH_CUT: u64 = 1 << 15;
 }
 
 /// Why no content descriptor comes with an event; 0 where one does, or none was granted.
@@ -87,9 +104,11 @@ pub struct EventHeader {
     pub version: U16,
     /// [`Event::number`].
     pub event: U16,
-    /// The case's number; the verdict names it. Joins before and after of one operation.
+    /// The case's number; the verdict names it. It joins before and after of one operation: where `phase`
+    /// is 1, that of the question that was asked about it, which waits no more; 0 where none was.
     pub case: U64,
-    /// Counts the records of this ring from one; a gap is a loss.
+    /// Counts the records of this ring from one, those that found no room in it included: a jump is as
+    /// many notices lost, of which gaps tell.
     pub sequence: U64,
     /// When the kernel saw it, ns of `CLOCK_MONOTONIC`, where the sensor tells.
     pub kernel_time: U64,
@@ -101,9 +120,9 @@ pub struct EventHeader {
     pub present: U64,
     /// 0 before the operation, 1 after it.
     pub phase: u8,
-    /// Result of the operation where `phase` is 1; 0 otherwise.
+    /// Where `phase` is 1 and the operation was decided: 1 allowed, 2 denied; 0 otherwise.
     pub outcome: u8,
-    /// Who decided where `phase` is 1: 1 engine, 2 rule, 3 cache, 4 fallback, 5 someone else.
+    /// A [`notice::DecidedBy`] number where `outcome` is set.
     pub decided_by: u8,
     /// 0 bytes of unknown encoding (Linux paths), 1 UTF-8.
     pub path_encoding: u8,
@@ -180,6 +199,14 @@ pub enum RecordError {
     /// A case number of zero.
     #[error("record names no case")]
     NoCase,
+    /// A gap that says nothing that this build knows.
+    #[error("gap of certainty {certainty} and cause {cause}: not in the contract")]
+    Loss {
+        /// The certainty found.
+        certainty: u8,
+        /// The cause found.
+        cause: u8,
+    },
     /// A verdict that is not in the contract.
     #[error("verdict number {got} is not in the contract")]
     Verdict {
@@ -201,7 +228,7 @@ pub enum RecordError {
 ///
 /// # Panics
 ///
-/// If `out` is shorter than [`EVENT_MAX`].
+/// If `out` is shorter than [`QUESTION_MAX`].
 pub fn write_event(header: &mut EventHeader, path: Option<&[u8]>, out: &mut [u8]) -> usize {
     let whole = path.unwrap_or_default();
     let kept = &whole[..whole.len().min(PATH_MAX)];
@@ -223,26 +250,34 @@ pub fn write_event(header: &mut EventHeader, path: Option<&[u8]>, out: &mut [u8]
     len
 }
 
+impl EventHeader {
+    /// The header of the record that `bytes` are, its path, and all that follows the header.
+    fn split(bytes: &[u8]) -> Result<(&Self, &[u8], &[u8]), RecordError> {
+        let short = RecordError::Length { got: bytes.len(), want: EVENT_HEADER };
+        let (header, rest) = Self::ref_from_prefix(bytes).map_err(|_| short)?;
+        let path_len = header.path_len.get() as usize;
+        let path = rest.get(..path_len).filter(|_| path_len <= PATH_MAX);
+        match path.filter(|_| header.len.get() as usize == bytes.len()) {
+            None => Err(RecordError::Length {
+                got: bytes.len(),
+                want: (header.len.get() as usize).max(EVENT_HEADER.saturating_add(path_len)),
+            }),
+            Some(_) if header.version.get() != VERSION => {
+                Err(RecordError::Version { got: header.version.get() })
+            }
+            Some(path) => Ok((header, path, rest)),
+        }
+    }
+}
+
 impl EventRecord {
-    /// Reads one record from `bytes`, which hold it exactly.
+    /// Reads one question from `bytes`, which hold it exactly.
     ///
     /// # Errors
     ///
-    /// [`RecordError`] if the bytes are no event record of this version.
+    /// [`RecordError`] if the bytes are no question of this version.
     pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
-        let short = RecordError::Length { got: bytes.len(), want: EVENT_HEADER };
-        let (header, rest) = EventHeader::ref_from_prefix(bytes).map_err(|_| short)?;
-        let path_len = header.path_len.get() as usize;
-        if header.len.get() as usize != bytes.len() || path_len > rest.len() || path_len > PATH_MAX
-        {
-            return Err(RecordError::Length {
-                got: bytes.len(),
-                want: (header.len.get() as usize).max(EVENT_HEADER.saturating_add(path_len)),
-            });
-        }
-        if header.version.get() != VERSION {
-            return Err(RecordError::Version { got: header.version.get() });
-        }
+        let (header, path, _) = EventHeader::split(bytes)?;
         let bits = header.present.get();
         let has = |bit: u64| bits & bit != 0;
         Ok(Self {
@@ -256,7 +291,7 @@ impl EventRecord {
             pid: has(present::PID).then(|| header.pid.get()),
             credentials: has(present::CREDENTIALS).then(|| (header.uid.get(), header.gid.get())),
             attributes: has(present::ATTRIBUTES).then(|| (header.size.get(), header.changed.get())),
-            path: has(present::PATH).then(|| rest[..path_len].to_vec()),
+            path: has(present::PATH).then(|| path.to_vec()),
             content: if has(present::CONTENT) {
                 Ok(())
             } else {
@@ -391,7 +426,7 @@ mod tests {
 
     #[test]
     fn an_event_comes_back_as_it_was_written() {
-        let mut out = [0; EVENT_MAX];
+        let mut out = [0; QUESTION_MAX];
 
         let len = write_event(&mut header(), Some(b"/bin/true"), &mut out);
         let read = EventRecord::parse(&out[..len]).expect("a written record parses");
@@ -406,7 +441,7 @@ mod tests {
 
     #[test]
     fn a_content_that_can_keep_its_reader_waiting_is_told() {
-        let mut out = [0; EVENT_MAX];
+        let mut out = [0; QUESTION_MAX];
         let mut header = header();
         header.present = (present::CONTENT | present::MAY_BLOCK).into();
 
@@ -418,12 +453,12 @@ mod tests {
 
     #[test]
     fn a_path_over_the_limit_is_cut_and_said_to_be() {
-        let mut out = [0; EVENT_MAX];
+        let mut out = [0; QUESTION_MAX];
         let mut header = header();
 
         let len = write_event(&mut header, Some(&[b'a'; PATH_MAX + 1]), &mut out);
 
-        assert_eq!(len, EVENT_MAX);
+        assert_eq!(len, QUESTION_MAX);
         assert_ne!(header.present.get() & present::PATH_CUT, 0);
     }
 

@@ -15,7 +15,7 @@ use outrigger_api::frame::{CONTRACT, v1};
 use outrigger_api::settings::Manifest;
 use outrigger_api::{EngineName, Event};
 
-use crate::{EVENT_RING_BYTES, VERDICT_RING_BYTES};
+use crate::{EVENT_RING_BYTES, NOTICE_RING_BYTES, VERDICT_RING_BYTES};
 
 /// Capabilities that this build has. Contract version 1 is complete without any.
 pub const CAPABILITIES: &[&str] = &[];
@@ -33,8 +33,10 @@ pub struct Offer<'a> {
     pub contract: RangeInclusive<u32>,
     /// Capabilities that the host has.
     pub capabilities: &'a [&'a str],
-    /// Events that the engine will be asked about.
+    /// Events that the engine will be asked about or told of.
     pub events: &'a [Event],
+    /// Data bytes of its event ring.
+    pub event_ring_bytes: u32,
     /// How often the host wants a sign of life, in milliseconds.
     pub heartbeat_ms: u32,
 }
@@ -48,9 +50,15 @@ impl<'a> Offer<'a> {
             contract: manifest.contract.clone(),
             capabilities: CAPABILITIES,
             events,
+            event_ring_bytes: event_ring_bytes(manifest),
             heartbeat_ms: manifest.limits.heartbeat_ms,
         }
     }
+}
+
+/// Data bytes of the event ring of the engine of `manifest`: more where it may be told of things.
+pub fn event_ring_bytes(manifest: &Manifest) -> u32 {
+    if manifest.may_be_told() { NOTICE_RING_BYTES } else { EVENT_RING_BYTES }
 }
 
 /// Answers an engine's `Hello`.
@@ -83,7 +91,7 @@ pub fn negotiate(hello: &v1::Hello, offer: &Offer<'_>) -> Result<v1::Welcome, v1
     Ok(v1::Welcome {
         contract: highest_common(hello, &offer.contract)?,
         capabilities: common_capabilities(&hello.capabilities, offer.capabilities),
-        event_ring_bytes: EVENT_RING_BYTES,
+        event_ring_bytes: offer.event_ring_bytes,
         verdict_ring_bytes: VERDICT_RING_BYTES,
         events: offer.events.iter().map(|event| u32::from(event.number())).collect(),
         heartbeat_ms: offer.heartbeat_ms,
@@ -150,6 +158,7 @@ mod tests {
             contract,
             capabilities: &["batch", "preview.park"],
             events: &[Event::FileOpen],
+            event_ring_bytes: EVENT_RING_BYTES,
             heartbeat_ms: 500,
         };
         negotiate(hello, &offer).map_err(|refused| refused.why)

@@ -20,6 +20,7 @@
 pub mod content;
 pub mod control;
 mod doorbell;
+mod feed;
 pub mod handshake;
 mod inherit;
 mod memory;
@@ -28,13 +29,17 @@ mod rings;
 mod sys;
 
 pub use doorbell::{BELLS_MAX, Doorbell, Waker, sleep};
+pub use feed::{Feed, QUESTION_ROOM, Told};
 pub use inherit::inherited;
 pub use ring::{PushError, RingCorrupt};
 pub use rings::{EventReader, EventWriter, VerdictReader, VerdictWriter};
 
 /// Data bytes of an event ring: room for more of the longest records than an engine is handed at a
 /// time, and small enough to stay in a processor's cache as it goes round.
-pub const EVENT_RING_BYTES: u32 = 1 << 17;
+pub const EVENT_RING_BYTES: u32 = QUESTION_ROOM;
+/// Data bytes of the event ring of an engine that is told of things: what it may leave unhandled is this
+/// but [`QUESTION_ROOM`], some thousand notices.
+pub const NOTICE_RING_BYTES: u32 = 1 << 21;
 /// Data bytes of a verdict ring, by the same measure.
 pub const VERDICT_RING_BYTES: u32 = 1 << 14;
 /// An engine's descriptor of its control socket.

@@ -1,12 +1,13 @@
 //! The memory of a ring: one sealed memfd, its header and its data.
 //!
-//! The header is one page with three words, each in a cache line pair of its own:
+//! The header is one page with four words, each in a cache line pair of its own:
 //!
 //! | offset | word | written by |
 //! |---|---|---|
 //! | 0 | bytes produced, wrapping | producer |
 //! | 128 | bytes consumed, wrapping | consumer |
 //! | 256 | 1 while the consumer sleeps; the futex word | both |
+//! | 384 | bytes of notices handled, wrapping; of an event ring | consumer |
 //!
 //! The data follows, a power of two of bytes. The file cannot shrink or grow (`F_SEAL_SHRINK`,
 //! `F_SEAL_GROW`, `F_SEAL_SEAL`), so that a mapping of it never faults; holes that a peer punches read
@@ -24,6 +25,7 @@ use crate::sys::{HEADER_BYTES, Mapping};
 const PRODUCED: usize = 0;
 const CONSUMED: usize = 32;
 const SLEEPING: usize = 64;
+const HANDLED: usize = 96;
 
 /// Smallest and largest data area, in bytes: a page, and what wrapping cursors can tell apart.
 const DATA_BYTES: std::ops::RangeInclusive<u32> = 4096..=1 << 30;
@@ -69,6 +71,11 @@ impl Memory {
     /// Not zero while the consumer sleeps.
     pub(crate) fn sleeping(&self) -> &AtomicU32 {
         &self.0.header()[SLEEPING]
+    }
+
+    /// Bytes of records handled that waited for no answer, wrapping. Written by the consumer.
+    pub(crate) fn handled(&self) -> &AtomicU32 {
+        &self.0.header()[HANDLED]
     }
 
     pub(crate) fn mapping(&self) -> &Mapping {

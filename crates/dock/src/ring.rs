@@ -238,7 +238,7 @@ impl Consumer {
 }
 
 /// The peer's cursor `now`, if it can have come there from `before`.
-fn check_cursor(now: u32, before: u32, limit: u32) -> Result<u32, RingCorrupt> {
+pub(crate) fn check_cursor(now: u32, before: u32, limit: u32) -> Result<u32, RingCorrupt> {
     let moved = now.wrapping_sub(before);
     if moved > limit || !moved.is_multiple_of(WORD) {
         return Err(RingCorrupt::Cursor { moved, limit });

@@ -23,6 +23,7 @@ mod keepsakes;
 mod ledger;
 mod machine;
 mod metrics;
+mod notices;
 mod poisoned;
 mod private;
 mod reader;
@@ -30,6 +31,7 @@ mod request;
 mod server;
 mod socket;
 mod status;
+mod subscriptions;
 mod verdicts;
 
 use std::collections::{BTreeMap, HashMap};
@@ -82,6 +84,8 @@ pub(crate) struct Facts {
     wants_subject: bool,
     /// Longest wait, ns.
     budget: u64,
+    /// Some engine is told what became of it.
+    told: bool,
     wants_path: bool,
     wants_credentials: bool,
     may_cache: bool,
@@ -259,9 +263,13 @@ impl Host {
         &self.facts[event.index()]
     }
 
-    /// The events that any engine is asked about.
+    /// The events whose questions the kernel is to ask: those that an engine is asked about, or told the
+    /// answer of.
     fn events(&self) -> EventSet {
-        self.manifests.iter().map(Manifest::asked).fold(EventSet::EMPTY, EventSet::union)
+        let asked =
+            self.manifests.iter().map(Manifest::asked).fold(EventSet::EMPTY, EventSet::union);
+        let told = Event::askable().filter(|event| self.facts(*event).told);
+        asked.union(told.collect())
     }
 
     fn volume(&self, device: u64) -> VolumeFacts {
@@ -325,7 +333,7 @@ impl Host {
     /// Opens a case for each intake and wakes the engines.
     fn ask(&self, intakes: &mut Vec<Intake>, now: u64, ended: &mut Vec<Finished>) {
         let mut wakes = Vec::new();
-        let mut notices = Vec::new();
+        let mut news = Vec::new();
         let soonest = intakes.iter().map(|intake| intake.deadline).min();
         {
             let mut core = lock(&self.core);
@@ -334,28 +342,28 @@ impl Host {
             }
             core.publish();
             core.take_wakes(&mut wakes);
-            core.take_notices(&mut notices);
+            core.take_news(&mut news);
         }
         wakes.iter().for_each(Waker::wake);
         if soonest.is_some_and(|soonest| soonest < self.alarm.load(Ordering::SeqCst)) {
             self.bell.ring();
         }
-        self.to_control.notices(notices);
+        self.to_control.news(news);
     }
 
     /// Takes verdicts and deadlines; returns when the next case is due.
     fn collect(&self, now: u64, ended: &mut Vec<Finished>) -> Option<u64> {
         let mut wakes = Vec::new();
-        let mut notices = Vec::new();
+        let mut news = Vec::new();
         let next = {
             let mut core = lock(&self.core);
             core.collect(now, ended);
             core.take_wakes(&mut wakes);
-            core.take_notices(&mut notices);
+            core.take_news(&mut news);
             core.next_deadline()
         };
         wakes.iter().for_each(Waker::wake);
-        self.to_control.notices(notices);
+        self.to_control.news(news);
         next
     }
 
@@ -444,6 +452,11 @@ fn facts(policy: &Policy, core: &Core, event: Event, leases: u32) -> Facts {
             .filter(|(_, engine)| engine.events.contains(event))
             .filter_map(|(place, engine)| Some((EngineIndex::new(place)?, engine)))
     };
+    // An exec is told of by another sensor, which sees that it succeeded.
+    let told = || {
+        let is_told = |engine: &&Engine| engine.told.contains(event);
+        core.engines.iter().filter(is_told).filter(|_| event == Event::FileOpen)
+    };
     let readers: Vec<_> = asked()
         .filter(|(_, engine)| engine.reads_content())
         .map(|(index, engine)| (index, engine.grant.clone()))
@@ -451,10 +464,15 @@ fn facts(policy: &Policy, core: &Core, event: Event, leases: u32) -> Facts {
     let budget = policy.deadline(0, !readers.is_empty());
     Facts {
         budget,
-        wants_subject: asked()
-            .any(|(_, engine)| engine.basis == VerdictBasis::Subject || engine.fields.credentials),
-        wants_path: asked().any(|(_, engine)| engine.fields.path),
-        wants_credentials: asked().any(|(_, engine)| engine.fields.credentials),
+        wants_subject: told().next().is_some()
+            || asked().any(|(_, engine)| {
+                engine.basis == VerdictBasis::Subject || engine.fields.credentials
+            }),
+        told: told().next().is_some(),
+        wants_path: asked().any(|(_, engine)| engine.fields.path)
+            || told().any(|engine| engine.fields.path),
+        wants_credentials: asked().any(|(_, engine)| engine.fields.credentials)
+            || told().any(|engine| engine.fields.credentials),
         may_cache: leases > 0 && core.may_cache(event),
         readers,
     }

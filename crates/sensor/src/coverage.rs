@@ -60,6 +60,8 @@ fn missing(event: Event) -> EventCoverage {
         level: Level::Missing,
         sensor: "none".to_owned(),
         reason: Some("no sensor for it is built in".to_owned()),
+        told_by: None,
+        not_told: Some("no sensor for it is built in".to_owned()),
         gaps: Vec::new(),
     }
 }
@@ -69,11 +71,18 @@ fn covered(event: Event, trial: Result<(), TrialError>) -> EventCoverage {
         Ok(()) => (Level::Ask, None),
         Err(error) => (Level::Missing, Some(error.to_string())),
     };
+    // Of an open that is answered the answer is told. An exec is told of by who sees that it succeeded.
+    let told = match event {
+        Event::FileOpen => reason.clone().map_or_else(|| Ok("fanotify".to_owned()), Err),
+        _ => Err("no sensor for it is built in".to_owned()),
+    };
     EventCoverage {
         event: event.name().to_owned(),
         level,
         sensor: "fanotify".to_owned(),
         reason,
+        told_by: told.as_ref().ok().cloned(),
+        not_told: told.err(),
         gaps: gaps(event),
     }
 }

@@ -4,7 +4,7 @@ use std::os::fd::OwnedFd;
 
 use outrigger_api::settings::{EngineConfig, Manifest};
 use outrigger_api::{Event, FailureReason};
-use outrigger_dock::{EventWriter, VerdictReader};
+use outrigger_dock::{Feed, VerdictReader};
 
 /// An engine's place in the list that the supervisor was made with; less than 64.
 pub type EngineIndex = usize;
@@ -16,15 +16,15 @@ pub struct EngineSpec {
     pub manifest: Manifest,
     /// What the administrator says.
     pub config: EngineConfig,
-    /// The events that it will be asked about.
+    /// The events that it will be asked about or told of.
     pub events: Vec<Event>,
 }
 
 /// The host's ends of what questions and answers go through. Made anew for each process.
 #[derive(Debug)]
 pub struct Link {
-    /// Questions to the engine.
-    pub events: EventWriter,
+    /// Questions and notices to the engine.
+    pub events: Feed,
     /// Its verdicts, hostile.
     pub verdicts: VerdictReader,
     /// Content descriptors to the engine ([`outrigger_dock::content::send`]); `None` if it was

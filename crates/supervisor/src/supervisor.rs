@@ -103,6 +103,12 @@ impl Supervisor {
         self.with(engine, now, |engine| engine.fault(reason, detail, now, out));
     }
 
+    /// `engine` cannot do its work here, for the reason `why`: its process ends, and it is not started
+    /// again until an operator does.
+    pub fn refuse(&mut self, engine: EngineIndex, why: String, now: u64, out: &mut Vec<Happening>) {
+        self.with(engine, now, |engine| engine.refuse(why, now, out));
+    }
+
     /// `engine` let `count` questions pass their deadline.
     pub fn misses(&mut self, engine: EngineIndex, count: u32, now: u64, out: &mut Vec<Happening>) {
         self.with(engine, now, |engine| engine.missed(count, now, out));

@@ -9,9 +9,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use outrigger_api::frame::{self, FRAME_MAX, v1};
 use outrigger_api::settings::ContentGrant;
-use outrigger_dock::{
-    EVENT_RING_BYTES, EventWriter, VERDICT_RING_BYTES, VerdictReader, content, control,
-};
+use outrigger_dock::{EventWriter, Feed, VERDICT_RING_BYTES, VerdictReader, content, control};
 use rustix::pipe::PipeFlags;
 
 use crate::happening::{EngineSpec, Link};
@@ -29,7 +27,7 @@ pub(crate) struct Unit {
     /// Held until the engine has docked.
     content: Option<OwnedFd>,
     /// Held until the engine has docked; `None` before the Welcome, too.
-    rings: Option<(EventWriter, VerdictReader)>,
+    rings: Option<(Feed, VerdictReader)>,
     /// `None` once the engine has closed it.
     output: Option<OwnedFd>,
     lines: Lines,
@@ -115,14 +113,14 @@ impl Unit {
 
     /// Makes the rings and sends them with `welcome`.
     pub(crate) fn welcome(&mut self, welcome: v1::Welcome) -> io::Result<()> {
-        let (events, their_events) = EventWriter::create(EVENT_RING_BYTES)?;
+        let (events, their_events) = EventWriter::create(welcome.event_ring_bytes)?;
         let (verdicts, their_verdicts) = VerdictReader::create(VERDICT_RING_BYTES)?;
         let packet = frame::encode_to_engine(v1::to_engine::Message::Welcome(welcome));
         // Before it has memory that it could write, and files of others: neither may become its code.
         self.process.refuse_code();
         let rings = [their_events.as_fd(), their_verdicts.as_fd()];
         control::send(self.control.as_fd(), &packet, &rings)?;
-        self.rings = Some((events, verdicts));
+        self.rings = Some((Feed::new(events), verdicts));
         self.greeted = true;
         Ok(())
     }

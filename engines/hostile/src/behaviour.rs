@@ -14,6 +14,8 @@
 //! | `slow MS` | answers after so many milliseconds |
 //! | `stall MS` | answers one question after so many milliseconds, and the others at once |
 //! | `silent` | never answers |
+//! | `tally PID` | counts what it is told, follows this process's children, and says so with its content |
+//! | `ponder MS` | takes so many milliseconds for each notice |
 //! | `loop` | never comes back from a question |
 //! | `load-for MS`, `load-memory` | computes so long, takes memory without end, before its content is loaded |
 //! | `act WHAT` | tries a forbidden act when it is told to read its content again |
@@ -52,6 +54,8 @@ pub(crate) struct Behaviour {
     pub(crate) slow: Option<Duration>,
     pub(crate) stall: Option<Duration>,
     pub(crate) silent: bool,
+    pub(crate) tally: Option<u32>,
+    pub(crate) ponder: Option<Duration>,
     pub(crate) loops: bool,
     pub(crate) load_for: Option<Duration>,
     pub(crate) loads_memory: bool,
@@ -110,6 +114,8 @@ impl FromStr for Behaviour {
                 "burn-on" => behaviour.burn_on = Some(bytes(argument()?)),
                 "slow" => behaviour.slow = Some(milliseconds(argument()?)?),
                 "stall" => behaviour.stall = Some(milliseconds(argument()?)?),
+                "tally" => behaviour.tally = Some(number(argument()?)?),
+                "ponder" => behaviour.ponder = Some(milliseconds(argument()?)?),
                 "silent" => behaviour.silent = true,
                 "loop" => behaviour.loops = true,
                 "load-for" => behaviour.load_for = Some(milliseconds(argument()?)?),

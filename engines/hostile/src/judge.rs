@@ -6,12 +6,13 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
-use outrigger_sdk::{Engine, Event, Judgement, Question};
+use outrigger_sdk::{Engine, Event, Judgement, Loss, Notice, Pressure, Question};
 
 use crate::act;
 use crate::attack::VERSION;
 use crate::behaviour::Behaviour;
 use crate::sys;
+use crate::tally::Tally;
 
 /// What marked content holds: a part of the EICAR string, which alone is harmless.
 const MARKER: &[u8] = b"EICAR-STANDARD-ANTIVIRUS";
@@ -24,12 +25,18 @@ struct Hostile {
     loads: usize,
     /// Questions since the behaviour was told.
     judged: u64,
+    tally: Tally,
 }
 
 /// Docks and judges until the host ends it.
 pub(crate) fn run(name: &str) -> Result<(), Box<dyn Error>> {
-    let engine =
-        Hostile { name: name.to_owned(), behaviour: Behaviour::default(), loads: 0, judged: 0 };
+    let engine = Hostile {
+        name: name.to_owned(),
+        behaviour: Behaviour::default(),
+        loads: 0,
+        judged: 0,
+        tally: Tally::default(),
+    };
     let (control, content) = outrigger_dock::inherited()?;
     outrigger_sdk::run_on(control, content, engine, Path::new(outrigger_sdk::CONTENT_DIR))?;
     Ok(())
@@ -60,6 +67,10 @@ impl Engine for Hostile {
             act::leak();
         }
         let text = behaviour.text.clone();
+        if let Some(spawner) = behaviour.tally {
+            self.tally.follow(spawner);
+            return Ok(format!("{text}: {}", self.tally.line()));
+        }
         // What is to be done once is done when it is told, and not again in the engine's next life.
         if is_start {
             return Ok(text);
@@ -81,6 +92,21 @@ impl Engine for Hostile {
             act::print_for(time);
         }
         Ok(format!("{text}: {said}"))
+    }
+
+    fn notice(&mut self, notice: &Notice<'_>) {
+        if let Some(time) = self.behaviour.ponder {
+            sleep(time);
+        }
+        self.tally.notice(notice);
+    }
+
+    fn gap(&mut self, gap: &Loss) {
+        self.tally.gap(gap);
+    }
+
+    fn pressure(&mut self, _pressure: &Pressure) {
+        self.tally.pressure();
     }
 
     fn judge(&mut self, question: &Question<'_>) -> Judgement {

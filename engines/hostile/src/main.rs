@@ -10,6 +10,7 @@ mod attack;
 mod behaviour;
 mod judge;
 mod sys;
+mod tally;
 
 use std::error::Error;
 

@@ -1,5 +1,10 @@
 //! The judging thread's work: questions off the ring, verdicts onto it, the host's orders in between.
+//!
+//! Somebody waits for a question, and nobody for a notice. So the ring is always read to its end, notices
+//! are put aside, and one of them is handled when no question is left. What is put aside is bounded by the
+//! host: it tells no more than a share of the ring until it hears that some was handled.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
@@ -9,6 +14,7 @@ use std::time::Duration;
 use outrigger_api::CaseId;
 use outrigger_api::frame::encode_to_host;
 use outrigger_api::frame::v1::{ContentLoaded, Docked, Heartbeat, Log, to_host::Message};
+use outrigger_api::record::notice::{GapRecord, NoticeRecord, RingRecord};
 use outrigger_api::record::{EventRecord, VerdictRecord};
 use outrigger_dock::{Doorbell, EventReader, PushError, VerdictWriter, control, sleep};
 
@@ -19,6 +25,7 @@ use crate::inbox::Inbox;
 use crate::lane::{Lane, Out};
 use crate::listener::Order;
 use crate::loading::Loading;
+use crate::notice::{Notice, Pressure};
 use crate::question::Question;
 use crate::run::{Ended, RunError};
 
@@ -32,9 +39,18 @@ pub(crate) struct Desk {
     verdicts: VerdictWriter,
     inbox: Inbox,
     lane: Lane,
+    /// Notices put aside, in their order, each with the length of its record.
+    aside: VecDeque<(Aside, usize)>,
     orders: Receiver<Order>,
     control: Arc<OwnedFd>,
     bell: Doorbell,
+}
+
+/// What waits until no question does.
+#[derive(Debug)]
+enum Aside {
+    Notice(Box<NoticeRecord>),
+    Gap(GapRecord),
 }
 
 impl Desk {
@@ -47,7 +63,7 @@ impl Desk {
     ) -> Self {
         let bell = events.doorbell();
         let lane = Lane::new(bell.clone());
-        Self { events, verdicts, inbox, lane, orders, control, bell }
+        Self { events, verdicts, inbox, lane, aside: VecDeque::new(), orders, control, bell }
     }
 
     /// What is rung for the judging thread.
@@ -71,10 +87,25 @@ impl Desk {
                 return Ok(ended);
             }
             if let Some(bytes) = self.events.pop(&mut record).map_err(RunError::EventsCorrupt)? {
+                let len = bytes.len();
                 // A record of a version that this SDK does not read names no case to it.
-                if let Ok(record) = EventRecord::parse(bytes) {
-                    self.handle(engine, record)?;
+                match RingRecord::parse(bytes) {
+                    Ok(RingRecord::Question(record)) => self.handle(engine, record)?,
+                    Ok(RingRecord::Notice(notice)) => {
+                        self.aside.push_back((Aside::Notice(Box::new(notice)), len));
+                    }
+                    Ok(RingRecord::Gap(gap)) => self.aside.push_back((Aside::Gap(gap), len)),
+                    Ok(RingRecord::Pressure(pressure)) => {
+                        engine.pressure(&Pressure::new(&pressure));
+                        self.events.handled(len);
+                    }
+                    Err(_) => {}
                 }
+                continue;
+            }
+            if let Some((aside, len)) = self.aside.pop_front() {
+                tell(engine, &aside);
+                self.events.handled(len);
                 continue;
             }
             let armed = self.bell.arm();
@@ -113,7 +144,7 @@ impl Desk {
         if !self.lane.admits(now) {
             self.inbox.skip(record.case);
             self.close_strays();
-            return self.give_up(engine, &record, now);
+            return self.give_up(&record, now);
         }
         match self.take(record.case) {
             Some(file) if clock::passed(record.deadline) => self.lane.close(file, now),
@@ -133,23 +164,15 @@ impl Desk {
                     let content = read.map(|read| Content::ahead(read, waiting.record.deadline));
                     self.judge(engine, &waiting.record, content, waiting.begun)?;
                 }
-                Out::GivenUp(waiting) => self.give_up(engine, &waiting.record, waiting.begun)?,
+                Out::GivenUp(waiting) => self.give_up(&waiting.record, waiting.begun)?,
             }
         }
         Ok(())
     }
 
     /// Abstains from a question whose file system does not answer.
-    fn give_up(
-        &mut self,
-        engine: &mut impl Engine,
-        record: &EventRecord,
-        begun: u64,
-    ) -> Result<(), RunError> {
+    fn give_up(&mut self, record: &EventRecord, begun: u64) -> Result<(), RunError> {
         let absent = ContentAbsent::Unanswered;
-        if record.deadline == 0 {
-            return self.judge(engine, record, Err(absent), begun);
-        }
         self.answer(record, Judgement::abstain(absent.to_string()), begun)
     }
 
@@ -183,10 +206,6 @@ impl Desk {
             return self.answer(record, Judgement::abstain(unknown), begun);
         };
         let question = Question::new(event, record, content);
-        if record.deadline == 0 {
-            engine.notice(&question);
-            return Ok(());
-        }
         let judgement = engine.judge(&question);
         self.answer(record, judgement, begun)
     }
@@ -274,6 +293,18 @@ impl Desk {
 
     fn report(&self, message: Message) -> Result<bool, RunError> {
         report(self.control.as_fd(), message)
+    }
+}
+
+/// Gives the engine what was put aside. An event that this SDK does not know is none that it asked for.
+fn tell(engine: &mut impl Engine, aside: &Aside) {
+    match aside {
+        Aside::Gap(gap) => engine.gap(&gap.loss),
+        Aside::Notice(notice) => {
+            if let Some(event) = notice.event {
+                engine.notice(&Notice::new(event, notice));
+            }
+        }
     }
 }
 

@@ -3,9 +3,10 @@
 use std::fmt;
 use std::path::Path;
 
-use outrigger_api::Verdict;
 use outrigger_api::record::Detail;
+use outrigger_api::{Loss, Verdict};
 
+use crate::notice::{Notice, Pressure};
 use crate::question::Question;
 
 /// An engine. All methods are called by one thread, one at a time.
@@ -41,9 +42,22 @@ pub trait Engine: 'static {
     /// Judges one question. Somebody waits for the answer, until [`Question::remaining`] is over.
     fn judge(&mut self, question: &Question<'_>) -> Judgement;
 
-    /// Sees an event that waits for no answer.
-    fn notice(&mut self, event: &Question<'_>) {
-        let _ = event;
+    /// Is told of something that has happened. Notices come in their order; questions overtake them, so
+    /// that one waits for one call of this at most.
+    fn notice(&mut self, notice: &Notice<'_>) {
+        let _ = notice;
+    }
+
+    /// Is told that notices are missing between the one before and the one after this. What was dropped
+    /// because this engine took too little is counted exactly, per event.
+    fn gap(&mut self, gap: &Loss) {
+        let _ = gap;
+    }
+
+    /// Is told that notices gather, and that soon some will be dropped. Said at once, and once until half of
+    /// the room is free again: what waits is still to come.
+    fn pressure(&mut self, pressure: &Pressure) {
+        let _ = pressure;
     }
 }
 

@@ -27,6 +27,7 @@
 
 mod ask;
 mod running;
+mod tell;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -35,11 +36,12 @@ use std::time::Duration;
 
 use outrigger_api::frame::v1::{to_engine, to_host};
 use outrigger_api::frame::{CONTRACT, FRAME_MAX, decode_to_host, encode_to_engine};
-use outrigger_api::record::{EVENT_MAX, write_event};
-use outrigger_api::{CaseId, Event, Verdict};
+use outrigger_api::record::EVENT_MAX;
+use outrigger_api::{CaseId, Event, Loss, Verdict};
 use outrigger_dock::handshake::{CAPABILITIES, Offer, negotiate};
 use outrigger_dock::{
-    EVENT_RING_BYTES, EventWriter, VERDICT_RING_BYTES, VerdictReader, content, control, sleep,
+    EventWriter, Feed, NOTICE_RING_BYTES, VERDICT_RING_BYTES, VerdictReader, content, control,
+    sleep,
 };
 use rustix::event::{PollFd, PollFlags, Timespec};
 
@@ -50,7 +52,9 @@ use crate::run::{Ended, RunError};
 pub use ask::Ask;
 pub use outrigger_api::frame::v1;
 pub use outrigger_api::record::{ContentAbsent, VerdictRecord};
+pub use outrigger_dock::Told;
 use running::Running;
+pub use tell::Tell;
 
 /// Longest wait for anything that an engine must do.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -60,7 +64,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 pub struct Host {
     control: OwnedFd,
     content: OwnedFd,
-    events: EventWriter,
+    events: Feed,
     verdicts: VerdictReader,
     engine: Running,
     loaded: String,
@@ -96,7 +100,8 @@ impl Host {
     fn with(start: impl FnOnce(OwnedFd, OwnedFd) -> Running) -> Self {
         let (control, engine_control) = control::pair().expect("a socket pair");
         let (content, engine_content) = content::pair().expect("a socket pair");
-        let (events, event_ring) = EventWriter::create(EVENT_RING_BYTES).expect("a ring");
+        let (events, event_ring) = EventWriter::create(NOTICE_RING_BYTES).expect("a ring");
+        let events = Feed::new(events);
         let (verdicts, verdict_ring) = VerdictReader::create(VERDICT_RING_BYTES).expect("a ring");
         let engine = start(engine_control, engine_content);
 
@@ -138,6 +143,32 @@ impl Host {
         let verdict = self.verdict();
         assert_eq!(verdict.case, case, "a verdict on another question");
         (verdict.verdict, verdict.detail.as_str().to_owned())
+    }
+
+    /// Tells of something that has happened; what became of the notice.
+    pub fn tell(&mut self, tell: Tell) -> Told {
+        let mut record = [0; EVENT_MAX];
+        let event = tell.event;
+        let len = tell.write(&mut record);
+        let told = self.events.tell(event, &mut record[..len], clock::now());
+        self.publish();
+        told.expect("the engine keeps its ring in order")
+    }
+
+    /// Tells that notices were lost before the host had them.
+    pub fn lose(&mut self, loss: Loss) {
+        self.events.lose(loss);
+        self.settle();
+    }
+
+    /// Waits until the engine is told of every loss.
+    pub fn settle(&mut self) {
+        let deadline = clock::now() + ns(PATIENCE);
+        while !self.events.settle(clock::now()).expect("the engine keeps its ring in order") {
+            assert!(!clock::passed(deadline), "no room within {PATIENCE:?}");
+            std::thread::yield_now();
+        }
+        self.publish();
     }
 
     /// The next verdict.
@@ -227,8 +258,8 @@ impl Host {
         }
         let mut record = [0; EVENT_MAX];
         let mut header = ask.header(case);
-        let len = write_event(&mut header, ask.path_bytes(), &mut record);
-        self.events.push(&record[..len]).expect("room for a question");
+        let asked = self.events.ask(&mut header, ask.path_bytes(), &mut record);
+        asked.expect("room for a question");
         self.kept.0.extend(ask.into_blocking_file());
         case
     }
@@ -249,6 +280,7 @@ fn welcome(hello: &v1::Hello) -> v1::Welcome {
         contract: CONTRACT,
         capabilities: CAPABILITIES,
         events: Event::ALL,
+        event_ring_bytes: NOTICE_RING_BYTES,
         heartbeat_ms: 1000,
     };
     negotiate(hello, &offer).expect("the engine speaks this contract")

@@ -35,8 +35,6 @@ const QUEUE_MAX: usize = 16;
 /// A question is given up so long before its deadline, ns, or an eighth of its time if that is less. The
 /// engine has yet to wake up, which takes its time on a busy machine, and the host to take the verdict.
 const MARGIN: u64 = 100_000_000;
-/// An event that nobody waits for is given up after so long, ns.
-const UNWAITED: u64 = 1_000_000_000;
 /// A thread is not taken for stuck before it has been at work for so long, ns.
 const AT_WORK: u64 = 50_000_000;
 
@@ -115,10 +113,8 @@ impl Lane {
 
     /// Has `file` read for the question of `record`. Only after [`Self::admits`].
     pub(crate) fn read(&mut self, record: EventRecord, file: OwnedFd, now: u64) {
-        let until = match record.deadline {
-            0 => now.saturating_add(UNWAITED),
-            deadline => deadline - (deadline.saturating_sub(now) / 8).min(MARGIN),
-        };
+        let deadline = record.deadline;
+        let until = deadline - (deadline.saturating_sub(now) / 8).min(MARGIN);
         let waiting = Some(Waiting { record, begun: now, until });
         self.queue.push_back(Queued { file, waiting });
         self.send_readers(now);

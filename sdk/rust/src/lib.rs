@@ -23,6 +23,11 @@
 //! takes up to [`READ_AHEAD_MAX`] bytes of memory for each thread, which the manifest's limits must leave
 //! room for. From a question whose file system does not answer in time, the SDK abstains by itself.
 //!
+//! What an engine is told ([`Engine::notice`]) waits for nobody: the judging thread takes everything off
+//! the ring as it comes, judges the questions, and handles a notice when there is no question. What waits
+//! meanwhile is bounded by the host, which drops what is too much, counts it, and says so in its place
+//! ([`Engine::gap`]), but not before it has warned ([`Engine::pressure`]).
+//!
 //! What the SDK does not do: it opens no file, and it catches no panic. A panic ends the process, the
 //! host answers what was open by its rules, and starts the engine again.
 //!
@@ -42,11 +47,16 @@ pub mod kit;
 mod lane;
 mod listener;
 mod loading;
+mod notice;
 mod question;
 mod run;
 
 pub use content::{Content, ContentAbsent, READ_AHEAD_MAX};
 pub use engine::{Engine, Judgement, Loaded, Loader};
-pub use outrigger_api::{CaseId, Event, FileKey, ProcessKey, Verdict};
+pub use notice::{Notice, Pressure};
+pub use outrigger_api::record::notice::DecidedBy;
+pub use outrigger_api::{
+    Answer, CaseId, Event, EventSet, FileKey, Loss, LossCause, Lost, ProcessKey, Verdict,
+};
 pub use question::Question;
 pub use run::{CONTENT_DIR, Ended, RunError, run, run_in, run_on};

@@ -32,6 +32,8 @@ pub struct Setup {
 pub struct EngineSetup {
     name: String,
     binary: &'static str,
+    /// Event, what it needs of it, and what it may degrade to.
+    events: Vec<(&'static str, &'static str, Option<&'static str>)>,
     content_file: (&'static str, String),
     arguments: Vec<String>,
     reads_content: bool,
@@ -238,6 +240,7 @@ impl EngineSetup {
         Self {
             name: name.to_owned(),
             binary,
+            events: vec![("process.exec", "ask", None), ("file.open", "ask", None)],
             content_file,
             arguments: Vec::new(),
             reads_content: true,
@@ -254,6 +257,25 @@ impl EngineSetup {
             threads: None,
             monitored: false,
         }
+    }
+
+    /// Subscribes to nothing, until [`Self::subscribed`] says to what.
+    #[must_use]
+    pub fn without_events(mut self) -> Self {
+        self.events.clear();
+        self
+    }
+
+    /// Subscribes to one more event: what it needs, and what it may degrade to.
+    #[must_use]
+    pub fn subscribed(
+        mut self,
+        event: &'static str,
+        needs: &'static str,
+        degrade_to: Option<&'static str>,
+    ) -> Self {
+        self.events.push((event, needs, degrade_to));
+        self
     }
 
     /// Asks for a field of the events: `path`, `credentials` or `attributes`.
@@ -384,8 +406,11 @@ impl EngineSetup {
             writeln!(text, "arguments = {:?}", self.arguments)?;
         }
         writeln!(text)?;
-        for event in ["process.exec", "file.open"] {
-            writeln!(text, "[events.{event:?}]\nneeds = \"ask\"\n")?;
+        for (event, needs, degrade_to) in &self.events {
+            writeln!(text, "[events.{event:?}]\nneeds = {needs:?}")?;
+            if let Some(weaker) = degrade_to {
+                writeln!(text, "degrade_to = {weaker:?}")?;
+            }
         }
         writeln!(text, "[needs]\nfields = {:?}\ncontent = {}\n", self.fields, self.reads_content)?;
         writeln!(text, "[limits]\nheartbeat_ms = 200\nhang_ms = {}", self.hang_ms)?;

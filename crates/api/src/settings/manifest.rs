@@ -116,10 +116,16 @@ impl Need {
 }
 
 impl Manifest {
-    /// The events of which it wants more than to be told.
+    /// The events that it wants to be asked about.
     pub fn asked(&self) -> EventSet {
-        let asked = self.events.iter().filter(|subscription| subscription.needs > Need::Notify);
+        let asked = self.events.iter().filter(|subscription| subscription.needs == Need::Ask);
         asked.map(|subscription| subscription.event).collect()
+    }
+
+    /// Whether it wants to be told of an event, if only where it cannot be asked about it.
+    pub fn may_be_told(&self) -> bool {
+        let notify = |need: Need| need == Need::Notify;
+        self.events.iter().any(|it| notify(it.needs) || it.degrade_to.is_some_and(notify))
     }
 
     /// Reads the manifest `text`, which came from `file`.

@@ -53,6 +53,15 @@ fn block(out: &mut String, event: &EventCoverage) {
     if let Some(reason) = &event.reason {
         point(out, WARN, &format!("not more, because {reason}"));
     }
+    if event.can_be_asked() {
+        match (&event.told_by, &event.not_told) {
+            (Some(sensor), _) => {
+                point(out, FAINT, &format!("engines can be told of it as well, by {sensor}"));
+            }
+            (None, Some(why)) => point(out, WARN, &format!("engines are not told of it: {why}")),
+            (None, None) => {}
+        }
+    }
     for gap in &event.gaps {
         unseen(out, gap);
     }

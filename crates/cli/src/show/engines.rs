@@ -28,7 +28,15 @@ fn block(engine: &EngineStatus) -> String {
     };
     let plain = crate::text::PLAIN;
     let role = if engine.required { "required for" } else { "asked about" };
-    row(role, &engine.events.join(", "), plain);
+    if !engine.events.is_empty() {
+        row(role, &engine.events.join(", "), plain);
+    }
+    if !engine.told.is_empty() {
+        row("told of", &engine.told.join(", "), plain);
+    }
+    for degraded in &engine.degraded {
+        row("degraded", &visible_lines(degraded), WARN);
+    }
     row("process", &engine.pid.map_or_else(|| "none".into(), |pid| format!("pid {pid}")), plain);
     row("content", engine.content.as_deref().unwrap_or("says nothing of it"), plain);
     row("votes", &votes(engine), plain);

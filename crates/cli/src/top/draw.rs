@@ -133,7 +133,7 @@ fn field(row: &Row, column: usize) -> Style {
         0 if row.is_engine => STRONG,
         1 => state(row.state).1,
         BAR | 3 | 5 => share_style(row.share),
-        11..=13 if row.cells[column] != "0" => WARN,
+        11..=13 | 15 if row.cells[column] != "0" => WARN,
         _ if row.is_engine => PLAIN,
         _ => FAINT,
     })

@@ -162,7 +162,7 @@ fn rates_are_those_since_the_refresh_before() {
 
     let row = &shown.view.rows[0].cells;
 
-    assert_eq!((row[7].as_str(), row[14].as_str()), ("250", "50 %"));
+    assert_eq!((row[7].as_str(), row[16].as_str()), ("250", "50 %"));
 }
 
 #[test]

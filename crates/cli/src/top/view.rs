@@ -21,16 +21,18 @@ pub(crate) const HEADS: [&str; COLUMNS] = [
     "MISS",
     "LOST",
     "DROP",
+    "TOLD",
+    "UNTOLD",
     "CPU",
     "MEMORY",
     "RESTARTS",
 ];
 /// How many columns there are.
-pub(crate) const COLUMNS: usize = 17;
+pub(crate) const COLUMNS: usize = 19;
 /// The column in which the bar stands.
 pub(crate) const BAR: usize = 2;
 /// The columns that are left out where there is no room, the first that is to go first.
-pub(crate) const LEFT_OUT: [usize; 11] = [10, 13, 8, 12, 6, 9, 16, 7, 4, 1, 15];
+pub(crate) const LEFT_OUT: [usize; 13] = [14, 10, 13, 8, 12, 15, 6, 9, 18, 7, 4, 1, 17];
 /// Columns whose text stands left.
 pub(crate) const LEFT: [usize; 3] = [0, 1, BAR];
 
@@ -187,12 +189,12 @@ impl Told<'_> {
         let mut first = row(engine.name.as_str(), &engine.whole, earlier.map(|then| &then.whole));
         first.is_engine = true;
         first.cells[1] = crate::show::state(engine.state).0.to_owned();
-        first.cells[14] = engine.cpu_ns.map_or_else(nothing, |now| {
+        first.cells[16] = engine.cpu_ns.map_or_else(nothing, |now| {
             let used = now.saturating_sub(earlier.and_then(|then| then.cpu_ns).unwrap_or(0));
             percent(per_mille(used / 1_000_000, ms))
         });
-        first.cells[15] = engine.memory_bytes.map_or_else(nothing, size);
-        first.cells[16] = number(engine.restarts);
+        first.cells[17] = engine.memory_bytes.map_or_else(nothing, size);
+        first.cells[18] = number(engine.restarts);
         let events = engine.events.iter().map(|(event, cost)| {
             let earlier = earlier.and_then(|then| then.events.get(event));
             row(&format!("  {}", visible(event)), cost, earlier)
@@ -223,6 +225,8 @@ impl Told<'_> {
             number(cost.misses),
             number(cost.lost),
             number(cost.dropped),
+            number(cost.told),
+            number(cost.untold.values().sum()),
             String::new(),
             String::new(),
             String::new(),

@@ -22,6 +22,8 @@ pub(crate) fn coverage() -> Coverage {
         level: Level::Ask,
         sensor: "fanotify".into(),
         reason: None,
+        told_by: Some("fanotify".into()),
+        not_told: None,
         gaps: vec![gap],
     };
     Coverage {
@@ -64,6 +66,8 @@ pub(crate) fn engine() -> EngineStatus {
         state: EngineState::Docked,
         pid: Some(4243),
         events: vec!["process.exec".into(), "file.open".into()],
+        told: vec![],
+        degraded: vec![],
         required: true,
         content: Some("412 hashes".into()),
         sandbox_missing: vec![],

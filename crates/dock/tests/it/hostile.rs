@@ -3,17 +3,21 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use outrigger_api::record::VERDICT_SIZE;
+use outrigger_api::Event;
+use outrigger_api::record::{EVENT_MAX, EventHeader, VERDICT_SIZE};
 use outrigger_dock::{
-    EventReader, EventWriter, PushError, RingCorrupt, VerdictReader, VerdictWriter,
+    EventReader, EventWriter, Feed, NOTICE_RING_BYTES, PushError, RingCorrupt, Told, VerdictReader,
+    VerdictWriter,
 };
 use proptest::prelude::*;
+use zerocopy::FromZeros;
 
 use crate::{TimeLimit, record, verdict};
 
 const RING: u32 = 16_384;
 const PRODUCED: u64 = 0;
 const CONSUMED: u64 = 128;
+const HANDLED: u64 = 384;
 const DATA: u64 = 4096;
 
 /// The engine's side of a ring, written raw.
@@ -67,6 +71,41 @@ fn a_read_cursor_that_goes_backwards_is_corrupt() {
     let corrupt = RingCorrupt::Cursor { moved: 8_u32.wrapping_neg(), limit: 0 };
     assert_eq!(unread, Err(corrupt));
     assert_eq!(pushed, Err(PushError::Corrupt(corrupt)));
+}
+
+#[test]
+fn a_count_of_handled_notices_that_cannot_be_is_corrupt() {
+    let (writer, fd) = EventWriter::create(NOTICE_RING_BYTES).expect("a ring");
+    let (mut feed, engine) = (Feed::new(writer), Forger(File::from(fd)));
+    let told = feed.tell(Event::FileCreate, &mut record(64, 0), 1);
+
+    engine.cursor(HANDLED, 72);
+
+    assert_eq!(told, Ok(Told::Yes));
+    let corrupt = RingCorrupt::Cursor { moved: 72, limit: 64 };
+    assert_eq!(feed.waiting(), Err(corrupt));
+    let told = feed.tell(Event::FileCreate, &mut record(64, 0), 1);
+    assert_eq!(told, Err(PushError::Corrupt(corrupt)));
+}
+
+#[test]
+fn an_engine_that_says_it_handled_all_keeps_no_question_out() {
+    let (writer, fd) = EventWriter::create(NOTICE_RING_BYTES).expect("a ring");
+    let (mut feed, engine) = (Feed::new(writer), Forger(File::from(fd)));
+    let mut told = 0;
+    while feed.tell(Event::FileCreate, &mut record(1024, 0), 1) == Ok(Told::Yes) {
+        feed.publish();
+        told += 1024;
+        engine.cursor(HANDLED, told);
+    }
+
+    let mut scratch = [0; EVENT_MAX];
+    let path = [b'a'; 4096];
+    for case in 1..=16_u64 {
+        let mut header = EventHeader::new_zeroed();
+        header.case = case.into();
+        assert_eq!(feed.ask(&mut header, Some(&path), &mut scratch), Ok(()));
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use crate::record;
 
-const RING: u32 = 16_384;
+const RING: u32 = 32_768;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -114,8 +114,8 @@ fn a_full_ring_takes_no_more_and_loses_nothing() {
     let mut reader = EventReader::map(fd, RING).expect("mapped");
     let mut buf = Vec::new();
 
-    for fill in 0..16 {
-        writer.push(&record(1024, fill)).expect("room for sixteen");
+    for fill in 0..32 {
+        writer.push(&record(1024, fill)).expect("room for thirty-two");
     }
     let over = writer.push(&record(8, 99));
     writer.publish();
@@ -123,7 +123,7 @@ fn a_full_ring_takes_no_more_and_loses_nothing() {
     let fills: Vec<u8> = fills.collect();
 
     assert_eq!(over, Err(PushError::Full));
-    assert_eq!(fills, (0..16).collect::<Vec<u8>>());
+    assert_eq!(fills, (0..32).collect::<Vec<u8>>());
     assert_eq!(writer.push(&record(8, 99)), Ok(()));
 }
 

@@ -5,18 +5,23 @@
 
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use outrigger_api::{Answer, Event, ProcessKey};
+use outrigger_api::record::notice::DecidedBy;
+use outrigger_api::{Answer, CaseId, Event, ProcessKey};
+use outrigger_decision::DecidedBy as MergedBy;
 use outrigger_decision::guard::apply as apply_guard;
+use outrigger_dock::Waker;
 use outrigger_sensor::identity::Subjects;
+use outrigger_sensor::notice::Notice;
 use outrigger_sensor::page::Tally;
 use outrigger_sensor::process::close_number;
 use outrigger_sensor::{clock, identity};
 
 use super::cache::free_and_close;
-use super::core::{Finished, Intake};
+use super::core::{Decided, Finished, Intake};
 use super::history::{Decider, Entry};
 use super::{Host, lock};
 
@@ -101,6 +106,9 @@ impl Host {
         }
         let answered_at = clock::now();
         header.add(if answer == Answer::Allow { Tally::Allowed } else { Tally::Denied }, 1);
+        if self.facts(intake.event).told {
+            self.tell_answer(&intake, case, answer, decided_by, answered_at);
+        }
         let known_path = self.path_to_keep(&intake, answer, decided_by);
         let cached = self.close_or_cache(&intake, answer, finished.cacheable, finished.epoch);
         if cached && intake.event == Event::ProcessExec {
@@ -126,6 +134,40 @@ impl Host {
         };
         self.record(&entry);
         entry
+    }
+
+    /// Tells the engines that want to be told what became of a question.
+    fn tell_answer(
+        &self,
+        intake: &Intake,
+        case: CaseId,
+        answer: Answer,
+        by: Decider,
+        answered_at: u64,
+    ) {
+        let by = match by {
+            Decider::Merge(MergedBy::Fallback(_)) => DecidedBy::Fallback,
+            Decider::Merge(MergedBy::NoEngine) | Decider::GuardRail => DecidedBy::Other,
+            Decider::Merge(MergedBy::Engine(_) | MergedBy::Engines | MergedBy::NoObjection) => {
+                DecidedBy::Engine
+            }
+        };
+        let path = intake.path.clone().map(|path| path.into_os_string().into_vec());
+        let notice = Notice {
+            process: intake.process,
+            pid: intake.pid,
+            credentials: intake.credentials,
+            file: Some(intake.object.key),
+            path,
+            ..Notice::new(intake.event, intake.read_at)
+        };
+        let mut wakes = Vec::new();
+        {
+            let mut core = lock(&self.core);
+            core.tell_decided(notice, Decided { case, answer, by }, answered_at);
+            core.take_wakes(&mut wakes);
+        }
+        wakes.iter().for_each(Waker::wake);
     }
 
     /// Whether the machine needs the object.

@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use outrigger_api::FailureReason;
 use outrigger_api::control::{EngineState, EngineStatus, Request, Response};
 use outrigger_api::coverage::{Coverage, EventCoverage};
 use outrigger_api::settings::{HostConfig, ProtectMode};
+use outrigger_api::{EventSet, FailureReason};
 use outrigger_decision::EngineIndex;
 use outrigger_sensor::group::{Mask, PERMISSION_MASK};
 use outrigger_sensor::page::Reader;
@@ -26,13 +26,15 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::core::Notice;
+use super::core::News;
 use super::engines::{Link, Presence};
 use super::journal::Trouble;
 use super::keepsakes::{self, Keepsakes};
 use super::machine::{self, Machine};
 use super::metrics;
+use super::notices::{self, Source};
 use super::server::{self, Errand};
+use super::subscriptions::Granted;
 use super::{Host, VolumeFacts, lock, poisoned, status, verdicts};
 use crate::keeper;
 use crate::shared::{SECOND, hear, signal};
@@ -57,7 +59,7 @@ pub(crate) struct Inbox {
 
 #[derive(Debug)]
 enum Message {
-    Notice(Notice),
+    News(News),
     Errand(Errand),
 }
 
@@ -68,13 +70,13 @@ impl Inbox {
         Ok(Self { sender: Mutex::new(sender), receiver: Mutex::new(receiver), wake })
     }
 
-    pub(crate) fn notices(&self, notices: Vec<Notice>) {
-        if notices.is_empty() {
+    pub(crate) fn news(&self, news: Vec<News>) {
+        if news.is_empty() {
             return;
         }
         let sender = lock(&self.sender);
         // The receiver lives as long as this inbox.
-        notices.into_iter().for_each(|notice| drop(sender.send(Message::Notice(notice))));
+        news.into_iter().for_each(|one| drop(sender.send(Message::News(one))));
         signal(&self.wake);
     }
 
@@ -110,6 +112,8 @@ struct Control {
     problem: Option<String>,
     /// Coverage per event, once the trial has ended.
     probed: Arc<OnceLock<Vec<EventCoverage>>>,
+    /// What each engine gets, or why it cannot work here, once coverage is known.
+    granted: Option<Vec<Result<Granted, String>>>,
     /// Marks are in place and readiness was told.
     marked: bool,
     /// Something was mounted or unmounted since the last look.
@@ -179,6 +183,7 @@ impl Control {
             ),
             problem,
             probed: Arc::default(),
+            granted: None,
             marked: false,
             mounts_changed: false,
             handover: match takes_over {
@@ -329,6 +334,7 @@ impl Control {
         if stop {
             return Some(self.stop());
         }
+        self.grant_events();
         self.look_after_engines();
         self.look_at_mounts();
         self.look_at_gate();
@@ -342,7 +348,7 @@ impl Control {
         }
         for message in self.host.to_control.take() {
             match message {
-                Message::Notice(notice) => self.notice(notice),
+                Message::News(news) => self.hear(news),
                 Message::Errand(errand) => {
                     if let Some(code) = self.errand(errand) {
                         return Some(code);
@@ -375,13 +381,13 @@ impl Control {
         self.act();
     }
 
-    fn notice(&mut self, notice: Notice) {
+    fn hear(&mut self, news: News) {
         let now = clock::now();
-        match notice {
-            Notice::Fault { engine, reason, detail } => {
+        match news {
+            News::Fault { engine, reason, detail } => {
                 self.supervisor.fault(engine.get(), reason, &detail, now, &mut self.happenings);
             }
-            Notice::Misses { engine, count } => {
+            News::Misses { engine, count } => {
                 self.supervisor.misses(engine.get(), count, now, &mut self.happenings);
             }
         }
@@ -466,8 +472,67 @@ impl Control {
         }
     }
 
-    fn dock(&self, place: usize, link: outrigger_supervisor::Link) {
+    /// Gives every engine what of its events this machine has, once that is known. One that cannot work
+    /// with it is taken off the dock.
+    fn grant_events(&mut self) {
+        let Some(coverage) = self.probed.get() else { return };
+        if self.granted.is_some() {
+            return;
+        }
+        let of = |manifest| Granted::of(manifest, coverage);
+        let granted: Vec<_> = self.host.manifests.iter().map(of).collect();
+        let now = clock::now();
+        for (place, granted) in granted.iter().enumerate() {
+            let name = &self.host.manifests[place].name;
+            match granted {
+                Ok(granted) => {
+                    for what in &granted.degraded {
+                        tracing::warn!("engine {name} gets less than it needs: {what}");
+                        let value = json!({ "engine": name, "what": what });
+                        self.host.journal.write("engine-degraded", value);
+                    }
+                    if let Some(engine) = lock(&self.host.core).engines.get_mut(place) {
+                        engine.grant_events(granted.clone());
+                    }
+                }
+                Err(why) => {
+                    self.supervisor.refuse(place, why.clone(), now, &mut self.happenings);
+                }
+            }
+        }
+        self.granted = Some(granted);
+        // A verdict of the engines as they were before may be another.
+        self.host.new_epoch();
+        self.act();
+        self.start_sensors();
+    }
+
+    /// Why the engine cannot work here, if so.
+    fn unfit(&self, place: usize) -> Option<String> {
+        self.granted.as_ref()?.get(place)?.as_ref().err().cloned()
+    }
+
+    /// Starts the sensors that engines want to be told by.
+    fn start_sensors(&mut self) {
+        let told = lock(&self.host.core)
+            .engines
+            .iter()
+            .fold(EventSet::EMPTY, |told, engine| told.union(engine.told));
+        let sources: Vec<Box<dyn Source>> = Vec::new();
+        let _ = told;
+        if !sources.is_empty()
+            && let Err(error) = notices::start(&self.host, sources)
+        {
+            self.host.sensor_failed(&error);
+        }
+    }
+
+    fn dock(&mut self, place: usize, link: outrigger_supervisor::Link) {
         let Some(index) = EngineIndex::new(place) else { return };
+        if let Some(why) = self.unfit(place) {
+            // An operator started it again; the machine is still what it was.
+            return self.supervisor.refuse(place, why, clock::now(), &mut self.happenings);
+        }
         let outrigger_supervisor::Link { events, verdicts, content } = link;
         // Its first verdicts may differ from what was cached without it.
         self.host.new_epoch();
@@ -607,7 +672,8 @@ impl Control {
             .iter()
             .all(|engine| !matches!(engine.state, EngineState::Starting | EngineState::Restarting));
         let waited = clock::now().saturating_sub(self.host.started);
-        if !settled && waited < DOCK_LIMIT {
+        let known = self.granted.is_some();
+        if !(settled && known) && waited < DOCK_LIMIT {
             return;
         }
         self.refresh_volumes();
@@ -657,7 +723,7 @@ impl Control {
         }
         for volume in &changes.uncovered {
             // Where nobody is asked about anything, nothing is lost.
-            if !self.host.manifests.is_empty() {
+            if !self.host.events().is_empty() {
                 self.host.page().header().count_fault(FailureReason::SensorLost);
             }
             let reason = volume.reason.as_deref().unwrap_or("unknown");
@@ -942,17 +1008,14 @@ mod tests {
         let inbox = Inbox::new().expect("an eventfd can be made");
         let engine = EngineIndex::new(0).expect("zero is a place");
 
-        inbox.notices(vec![
-            Notice::Misses { engine, count: 1 },
-            Notice::Misses { engine, count: 2 },
-        ]);
+        inbox.news(vec![News::Misses { engine, count: 1 }, News::Misses { engine, count: 2 }]);
 
         let counts: Vec<u32> = inbox
             .take()
             .into_iter()
             .filter_map(|message| match message {
-                Message::Notice(Notice::Misses { count, .. }) => Some(count),
-                Message::Notice(Notice::Fault { .. }) | Message::Errand(_) => None,
+                Message::News(News::Misses { count, .. }) => Some(count),
+                Message::News(News::Fault { .. }) | Message::Errand(_) => None,
             })
             .collect();
         assert_eq!(counts, [1, 2]);

@@ -8,12 +8,12 @@
 //! others ask too; the rest wait in a queue that is fair between users, so that one who floods waits for
 //! himself.
 
+mod tell;
+
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::PathBuf;
 
-use outrigger_api::record::{
-    ContentAbsent, EVENT_MAX, EventHeader, VerdictRecord, present, write_event,
-};
+use outrigger_api::record::{ContentAbsent, EVENT_MAX, EventHeader, VerdictRecord, present};
 use outrigger_api::{Answer, CaseId, Event, FailureReason, Mode, ProcessKey};
 use outrigger_decision::arbiter::{Opened, VoteState};
 use outrigger_decision::exec_once::Run;
@@ -30,6 +30,8 @@ use zerocopy::FromZeros as _;
 use super::engines::{Engine, Link, Presence};
 use super::history::{Decider, EntryVote};
 use super::ledger::{self, Ending};
+
+pub(crate) use self::tell::Decided;
 
 /// Cases in engines' hands at a time. Enough to keep eight openers and two processors busy; small, since
 /// it is what a newcomer waits behind.
@@ -128,7 +130,7 @@ pub(crate) struct Finished {
 
 /// What happened on the decision path that the control thread must hear of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Notice {
+pub(crate) enum News {
     /// The engine did something that counts against it.
     Fault { engine: EngineIndex, reason: FailureReason, detail: String },
     /// The engine let so many questions pass their deadline.
@@ -147,7 +149,9 @@ pub(crate) struct Core {
     policies: Policies,
     record: Box<[u8]>,
     wake: Vec<Waker>,
-    notices: Vec<Notice>,
+    news: Vec<News>,
+    /// An engine is to be told of a loss.
+    owing: bool,
 }
 
 /// The questions that wait, by their token.
@@ -180,7 +184,8 @@ impl Core {
             policies,
             record: vec![0; EVENT_MAX].into_boxed_slice(),
             wake: Vec::new(),
-            notices: Vec::new(),
+            news: Vec::new(),
+            owing: false,
         }
     }
 
@@ -200,14 +205,14 @@ impl Core {
     }
 
     /// What the control thread must hear of.
-    pub(crate) fn take_notices(&mut self, into: &mut Vec<Notice>) {
+    pub(crate) fn take_news(&mut self, into: &mut Vec<News>) {
         for (place, count) in self.table.missed.iter_mut().enumerate() {
             let count = std::mem::take(count);
             if let Some(engine) = EngineIndex::new(place).filter(|_| count > 0) {
-                self.notices.push(Notice::Misses { engine, count });
+                self.news.push(News::Misses { engine, count });
             }
         }
-        into.append(&mut self.notices);
+        into.append(&mut self.news);
     }
 
     /// Opens a case and asks whoever must be asked.
@@ -339,7 +344,7 @@ impl Core {
                 Err(PushError::Full) => {}
                 Err(error @ (PushError::Corrupt(_) | PushError::NoRecord { .. })) => {
                     link.give_up();
-                    self.notices.push(Notice::Fault {
+                    self.news.push(News::Fault {
                         engine: index,
                         reason: FailureReason::RingCorrupt,
                         detail: error.to_string(),
@@ -369,6 +374,9 @@ impl Core {
         let Self { arbiter, table, engines, .. } = self;
         arbiter.expire(now, &mut |closed| table.conclude(engines, &closed, ended));
         self.next_turns(now);
+        if self.owing {
+            self.settle(now);
+        }
         self.publish();
     }
 
@@ -391,7 +399,7 @@ impl Core {
                     link.give_up();
                     let detail = error.to_string();
                     let reason = FailureReason::RingCorrupt;
-                    self.notices.push(Notice::Fault { engine: index, reason, detail });
+                    self.news.push(News::Fault { engine: index, reason, detail });
                     return;
                 }
             };
@@ -400,11 +408,11 @@ impl Core {
                 Err(error) => {
                     let detail = error.to_string();
                     let reason = FailureReason::Garbage;
-                    self.notices.push(Notice::Fault { engine: index, reason, detail });
+                    self.news.push(News::Fault { engine: index, reason, detail });
                     return;
                 }
             };
-            let Self { arbiter, table, engines, notices, .. } = self;
+            let Self { arbiter, table, engines, news, .. } = self;
             engines[place].take_back(vote.case, |case| table.is_open(case));
             match arbiter.vote(index, vote.case, vote.verdict, vote.detail, now) {
                 Ok(Some(closed)) => table.conclude(engines, &closed, ended),
@@ -412,7 +420,7 @@ impl Core {
                 Err(rejected) => {
                     if let Some(reason) = rejected.reason() {
                         let detail = format!("{:?}: {rejected}", vote.case);
-                        notices.push(Notice::Fault { engine: index, reason, detail });
+                        news.push(News::Fault { engine: index, reason, detail });
                     }
                 }
             }
@@ -590,7 +598,6 @@ fn write(
     }
     header.event = intake.event.number().into();
     header.case = case.get().into();
-    header.sequence = (link.sequence + 1).into();
     header.host_time = intake.read_at.into();
     header.deadline = intake.deadline.into();
     if let Some(process) = intake.process {
@@ -621,9 +628,7 @@ fn write(
     header.present = bits.into();
     let path = intake.path.as_ref().filter(|_| fields.path);
     let path = path.map(|path| std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()));
-    let len = write_event(&mut header, path, record);
-    link.events.push(&record[..len])?;
-    link.sequence += 1;
+    link.events.ask(&mut header, path, record)?;
     link.unpublished = true;
     Ok(())
 }

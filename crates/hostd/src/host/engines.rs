@@ -8,9 +8,10 @@ use outrigger_api::verdict::VerdictBasis;
 use outrigger_api::{CaseId, Event, EventSet, FailureReason, Mode};
 use outrigger_decision::poison::Object as PoisonObject;
 use outrigger_decision::policy::{EngineFacts, Standing};
-use outrigger_dock::{EventWriter, VerdictReader};
+use outrigger_dock::{Feed, VerdictReader};
 
 use super::ledger::Books;
+use super::subscriptions::Granted;
 
 /// Records in an engine's hands that are remembered; as many as its ring can hold at the least size.
 const HANDED_MAX: usize = 8192;
@@ -20,6 +21,10 @@ const HANDED_MAX: usize = 8192;
 pub(crate) struct Engine {
     /// The events that it is asked about.
     pub(crate) events: EventSet,
+    /// The events that it is told of.
+    pub(crate) told: EventSet,
+    /// What it gets less than it needs, and can work with; for people.
+    pub(crate) degraded: Vec<String>,
     pub(crate) required: bool,
     pub(crate) mode: Mode,
     pub(crate) basis: VerdictBasis,
@@ -45,11 +50,9 @@ pub(crate) enum Presence {
 /// The two rings and the content socket of a docked engine.
 #[derive(Debug)]
 pub(crate) struct Link {
-    pub(crate) events: EventWriter,
+    pub(crate) events: Feed,
     pub(crate) verdicts: VerdictReader,
     pub(crate) content: Option<OwnedFd>,
-    /// Records written, from one.
-    pub(crate) sequence: u64,
     /// Written since the last publication.
     pub(crate) unpublished: bool,
     /// One of its rings was found corrupt: neither is looked at any more.
@@ -58,11 +61,11 @@ pub(crate) struct Link {
 
 impl Link {
     pub(crate) const fn new(
-        events: EventWriter,
+        events: Feed,
         verdicts: VerdictReader,
         content: Option<OwnedFd>,
     ) -> Self {
-        Self { events, verdicts, content, sequence: 0, unpublished: false, corrupt: false }
+        Self { events, verdicts, content, unpublished: false, corrupt: false }
     }
 
     /// Whether its rings can be used.
@@ -87,18 +90,26 @@ struct Handed {
 impl Engine {
     /// The engine of this manifest as the administrator configured it; not docked.
     pub(crate) fn new(manifest: &Manifest, config: &EngineConfig) -> Self {
-        let events = manifest.asked();
+        let Granted { asked, told, degraded } = Granted::in_full(manifest);
+        let subscribed = manifest.events.iter().map(|subscription| subscription.event).collect();
         Self {
-            events,
+            events: asked,
+            told,
+            degraded,
             required: config.required,
             mode: config.mode,
             basis: manifest.verdict,
             fields: manifest.fields,
             grant: if manifest.content { config.content.clone() } else { ContentGrant::None },
             state: Presence::Coming,
-            books: Books::new(events),
+            books: Books::new(subscribed),
             handed: VecDeque::new(),
         }
+    }
+
+    /// Gives it what this machine lets it have.
+    pub(crate) fn grant_events(&mut self, granted: Granted) {
+        Granted { asked: self.events, told: self.told, degraded: self.degraded } = granted;
     }
 
     /// Whether it reads content, so that its questions have the longer budget.
@@ -176,6 +187,8 @@ mod tests {
     fn engine() -> Engine {
         Engine {
             events: EventSet::EMPTY,
+            told: EventSet::EMPTY,
+            degraded: Vec::new(),
             required: true,
             mode: Mode::Enforce,
             basis: VerdictBasis::Content,

@@ -10,8 +10,10 @@
 
 mod histogram;
 
+use std::collections::BTreeMap;
+
 use outrigger_api::ledger::{Cost, EngineLedger, Waits};
-use outrigger_api::{Event, EventSet, FailureReason, Verdict};
+use outrigger_api::{Event, EventSet, FailureReason, Loss, LossCause, Verdict};
 use outrigger_decision::arbiter::VoteState;
 use outrigger_decision::{Closed, EngineIndex, EngineSet};
 
@@ -25,7 +27,12 @@ const SLOT: u64 = 10_000_000_000;
 pub(crate) struct Books {
     /// One page per event that the engine subscribed to.
     pages: [Option<Box<BookPage>>; Event::ALL.len()],
+    /// Notices that were lost, and of which of several events is not known.
+    untold: Untold,
 }
+
+/// Notices that did not come, by cause; at least so many where nobody counted them.
+type Untold = [u64; LossCause::ALL.len()];
 
 /// One engine's books about one event.
 #[derive(Debug, Clone, Default)]
@@ -40,6 +47,8 @@ struct BookPage {
     moot: u64,
     dropped: u64,
     absent: u64,
+    told: u64,
+    untold: Untold,
     added: Series,
     answered: Series,
 }
@@ -98,7 +107,31 @@ impl Books {
         let page = |event: &Event| events.contains(*event).then(Box::default);
         let mut pages = [const { None }; Event::ALL.len()];
         Event::ALL.iter().for_each(|event| pages[event.index()] = page(event));
-        Self { pages }
+        Self { pages, untold: Untold::default() }
+    }
+
+    /// Enters that the engine was told of `event`.
+    pub(crate) fn told(&mut self, event: Event) {
+        if let Some(page) = &mut self.pages[event.index()] {
+            page.told += 1;
+        }
+    }
+
+    /// Enters that the engine was not told of something.
+    pub(crate) fn untold(&mut self, loss: &Loss) {
+        let mut events = loss.events.iter();
+        let one = events.next().filter(|_| events.next().is_none());
+        let counts = match one.and_then(|event| self.pages[event.index()].as_mut()) {
+            Some(page) => &mut page.untold,
+            None => &mut self.untold,
+        };
+        let count = &mut counts[loss.cause.index()];
+        *count = count.saturating_add(loss.lost.at_least());
+    }
+
+    /// What was not told, and not known of which event.
+    pub(crate) fn untold_of_any(&self) -> BTreeMap<String, u64> {
+        by_cause(&self.untold)
     }
 
     /// Enters that a question about `event` was put to the engine.
@@ -147,6 +180,10 @@ impl Account {
         mine.moot += theirs.moot;
         mine.dropped += theirs.dropped;
         mine.absent += theirs.absent;
+        mine.told += theirs.told;
+        for (mine, theirs) in mine.untold.iter_mut().zip(theirs.untold) {
+            *mine = mine.saturating_add(theirs);
+        }
         mine.added.add_series(&theirs.added, now);
         mine.answered.add_series(&theirs.answered, now);
     }
@@ -165,10 +202,17 @@ impl Account {
             moot: page.moot,
             dropped: page.dropped,
             absent: page.absent,
+            told: page.told,
+            untold: by_cause(&page.untold),
             added: page.added.waits(now),
             answered: page.answered.waits(now),
         }
     }
+}
+
+fn by_cause(untold: &Untold) -> BTreeMap<String, u64> {
+    let counted = LossCause::ALL.iter().zip(untold).filter(|(_, count)| **count > 0);
+    counted.map(|(cause, count)| (cause.name().to_owned(), *count)).collect()
 }
 
 /// Sorts engines by how long openers waited for each alone: lately, then ever; and then by processor time.

@@ -9,7 +9,7 @@ use outrigger_api::control::{
     Counters, Descriptors, EngineState, EngineStatus, Pids, Request, Response, Status,
 };
 use outrigger_api::coverage::{Coverage, Level};
-use outrigger_api::ledger::{EngineLedger, Ledger};
+use outrigger_api::ledger::{Cost, EngineLedger, Ledger};
 use outrigger_api::{Event, FailureReason, Mode};
 use outrigger_sensor::clock;
 use outrigger_sensor::page::Tally;
@@ -86,6 +86,9 @@ impl Host {
                     "engine {name} cannot start: {}",
                     engine.last_fault.as_deref().unwrap_or("unknown")
                 )),
+            }
+            for degraded in &engine.degraded {
+                out.push(format!("engine {name} gets less than it needs: {degraded}"));
             }
             for missing in &engine.sandbox_missing {
                 out.push(format!("engine {name} is not fully confined: {missing}"));
@@ -209,6 +212,7 @@ impl Host {
         now: u64,
     ) -> EngineLedger {
         let mut whole = Account::default();
+        let untold = lock(&self.core).engines.get(place).map(|engine| engine.books.untold_of_any());
         let mut events = BTreeMap::new();
         for &event in Event::ALL {
             // The lock is taken for one page at a time: questions do not wait for a whole ledger.
@@ -228,7 +232,7 @@ impl Host {
             restarts: status.starts.saturating_sub(1),
             refused_calls: status.refused_calls,
             faults: status.faults,
-            whole: whole.cost(now),
+            whole: with_untold(whole.cost(now), untold.unwrap_or_default()),
             events,
         }
     }
@@ -246,9 +250,20 @@ impl Host {
             status.abstains = sums.abstains;
             status.misses = sums.misses;
             status.latency_ns = sums.answered;
+            status.degraded.clone_from(&engine.degraded);
+            status.told = engine.told.iter().map(|event| event.name().to_owned()).collect();
+            status.events = engine.events.iter().map(|event| event.name().to_owned()).collect();
             if let Some(index) = outrigger_decision::EngineIndex::new(place) {
                 status.poisoned_objects = core.poison.count(index) as u64;
             }
         }
     }
+}
+
+/// `cost`, and notices that were lost without it being known what they would have told of.
+fn with_untold(mut cost: Cost, untold: BTreeMap<String, u64>) -> Cost {
+    for (cause, count) in untold {
+        *cost.untold.entry(cause).or_default() += count;
+    }
+    cost
 }

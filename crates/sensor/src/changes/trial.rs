@@ -41,6 +41,8 @@ fn covered(event: Event, trial: Result<(), Failure>) -> EventCoverage {
         event: event.name().to_owned(),
         level,
         sensor: "fanotify".to_owned(),
+        told_by: (level == Level::Notify).then(|| "fanotify".to_owned()),
+        not_told: reason.clone(),
         reason,
         gaps: gaps(event),
     }

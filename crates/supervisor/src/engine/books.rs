@@ -111,6 +111,8 @@ impl Engine {
             state: self.state(),
             pid: process.map(Process::pid),
             events: self.spec.events.iter().map(|event| event.name().to_owned()).collect(),
+            told: Vec::new(),
+            degraded: Vec::new(),
             required: self.spec.config.required,
             content: self.books.content.clone(),
             sandbox_missing: self.books.sandbox_missing.clone(),

@@ -108,9 +108,9 @@ impl Engine {
         }
     }
 
-    /// Ends the negotiation badly. Another process of the same program would say the same, so none
+    /// Ends the negotiation, or the engine's work, badly. Another process of the same program would say the same, so none
     /// is started.
-    fn refuse(&mut self, why: String, now: u64, out: &mut Vec<Happening>) {
+    pub(crate) fn refuse(&mut self, why: String, now: u64, out: &mut Vec<Happening>) {
         if let Some(unit) = &self.unit
             && let Err(error) = unit.send(ToEngine::Refused(v1::Refused { why: why.clone() }))
         {

@@ -2,9 +2,11 @@
 
 use outrigger_api::control::EngineState;
 use outrigger_api::frame::v1;
+use outrigger_api::record::{EVENT_MAX, EventHeader, EventRecord};
 use outrigger_api::settings::ContentGrant;
 use outrigger_dock::{EVENT_RING_BYTES, EventReader, content};
 use rustix::fd::AsFd;
+use zerocopy::FromZeros;
 
 use crate::world::{Engine, World, spec};
 
@@ -47,7 +49,10 @@ fn the_link_carries_events_and_content_to_the_engine() {
     let file = tempfile::tempfile().expect("a file");
     let case = outrigger_api::CaseId::new(1).expect("not zero");
 
-    link.events.push(&[8, 0, 0, 0, 1, 2, 3, 4]).expect("an empty ring has room");
+    let mut header = EventHeader::new_zeroed();
+    header.case = case.get().into();
+    let mut scratch = [0; EVENT_MAX];
+    link.events.ask(&mut header, None, &mut scratch).expect("an empty ring has room");
     link.events.publish();
     let socket = link.content.as_ref().expect("content was granted");
     content::send(socket.as_fd(), case, file.as_fd()).expect("an empty socket has room");
@@ -55,7 +60,8 @@ fn the_link_carries_events_and_content_to_the_engine() {
     let events = engine.rings.remove(0);
     let mut events = EventReader::map(events, EVENT_RING_BYTES).expect("the ring of the Welcome");
     let read = events.pop(&mut buffer).expect("a sound ring");
-    assert_eq!(read, Some([8, 0, 0, 0, 1, 2, 3, 4].as_slice()));
+    let read = read.map(|bytes| EventRecord::parse(bytes).expect("a question"));
+    assert_eq!(read.map(|question| (question.case, question.sequence)), Some((case, 1)));
     let (got, _) = content::recv(engine.content.as_fd()).expect("open").expect("a descriptor");
     assert_eq!(got, case);
 }

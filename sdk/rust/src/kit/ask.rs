@@ -29,7 +29,6 @@ pub struct Ask {
 enum Wait {
     For(Duration),
     Over,
-    Nobody,
 }
 
 impl Ask {
@@ -110,12 +109,6 @@ impl Ask {
         Self { wait: Wait::Over, ..self }
     }
 
-    /// That waits for no answer: a notice.
-    #[must_use]
-    pub fn unwaited(self) -> Self {
-        Self { wait: Wait::Nobody, ..self }
-    }
-
     pub(super) fn file(&self) -> Option<BorrowedFd<'_>> {
         self.content.as_ref().ok().map(OwnedFd::as_fd)
     }
@@ -134,12 +127,10 @@ impl Ask {
         let mut header = EventHeader::new_zeroed();
         header.event = self.event.into();
         header.case = case.get().into();
-        header.sequence = case.get().into();
         header.host_time = now.into();
         header.deadline = match self.wait {
             Wait::For(budget) => now + super::ns(budget),
             Wait::Over => now - 1,
-            Wait::Nobody => 0,
         }
         .into();
         header.pid = std::process::id().into();

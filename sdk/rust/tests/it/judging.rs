@@ -10,7 +10,7 @@ use outrigger_api::record::ContentAbsent as Reason;
 use outrigger_sdk::kit::{Ask, Host};
 use outrigger_sdk::{Event, Judgement, Question};
 
-use crate::{Judge, Witness, allow, puppet, text};
+use crate::{Judge, allow, puppet, text};
 
 /// Denies by the path, allows by the event, abstains otherwise.
 fn by_path(question: &Question<'_>) -> Judgement {
@@ -155,21 +155,6 @@ fn an_event_that_the_sdk_does_not_know_is_abstained_from() {
     let verdict = host.verdict();
 
     assert_eq!((verdict.case, verdict.verdict), (case, Verdict::Abstain));
-}
-
-#[test]
-fn an_event_that_nobody_waits_for_is_noticed_and_not_judged() {
-    let (see, seen) = channel();
-    let witness = Witness(move |event: &Question<'_>| {
-        see.send((event.case(), event.remaining())).expect("the test listens");
-    });
-    let mut host = Host::dock(witness, "/nowhere");
-
-    let cases = host.ask_all([Ask::new(Event::FileOpen).unwaited(), Ask::new(Event::FileOpen)]);
-    let verdict = host.verdict();
-
-    assert_eq!(verdict.case, cases[1]);
-    assert_eq!(seen.try_iter().collect::<Vec<_>>(), [(cases[0], None)]);
 }
 
 #[test]

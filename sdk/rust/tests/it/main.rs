@@ -4,6 +4,7 @@ mod dock;
 mod fuse;
 mod judging;
 mod loading;
+mod notices;
 mod orders;
 mod slow;
 
@@ -82,27 +83,6 @@ impl<F: FnMut(&Question<'_>) -> Judgement + 'static> Engine for Judge<F> {
 
     fn judge(&mut self, question: &Question<'_>) -> Judgement {
         self.0(question)
-    }
-}
-
-/// An engine without objections that looks by a function at what nobody waits for.
-struct Witness<F>(F);
-
-impl<F: FnMut(&Question<'_>) + 'static> Engine for Witness<F> {
-    fn name(&self) -> &str {
-        "witness"
-    }
-
-    fn version(&self) -> &str {
-        "1.0"
-    }
-
-    fn judge(&mut self, _question: &Question<'_>) -> Judgement {
-        Judgement::allow()
-    }
-
-    fn notice(&mut self, event: &Question<'_>) {
-        self.0(event);
     }
 }
 

@@ -8,7 +8,7 @@ use outrigger_sdk::kit::{Ask, Host, PATIENCE, VerdictRecord};
 use outrigger_sdk::{Ended, Event, Judgement, Question};
 
 use crate::fuse::{Fuse, LARGE, UNCLOSABLE, content};
-use crate::{Judge, Witness, text};
+use crate::{Judge, text};
 
 const NO_ANSWER: &str = "its file system does not answer";
 
@@ -78,21 +78,6 @@ fn a_stuck_question_is_abstained_from_before_its_deadline() {
 
     assert_eq!((verdict.case, said(&verdict)), (case, (Verdict::Abstain, NO_ANSWER)));
     assert!(took >= budget / 2 && took < budget, "abstained after {took:?} of {budget:?}");
-}
-
-#[test]
-fn an_event_that_nobody_waits_for_is_noticed_without_its_content() {
-    let Some(fuse) = Fuse::start() else { return };
-    let (see, seen) = std::sync::mpsc::channel();
-    let witness =
-        Witness(move |event: &Question<'_>| see.send(text(event)).expect("the test listens"));
-    let mut host = Host::dock(witness, "/nowhere");
-    let stuck = slow(&fuse, 1).unwaited();
-    fuse.stop();
-
-    host.ask(stuck);
-
-    assert_eq!(seen.recv_timeout(PATIENCE).as_deref(), Ok(NO_ANSWER));
 }
 
 #[test]

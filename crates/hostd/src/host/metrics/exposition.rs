@@ -17,6 +17,7 @@ pub(crate) fn page(ledger: &Ledger) -> String {
     let mut page = Page::default();
     engines(&mut page, &ledger.engines);
     by_event(&mut page, &ledger.engines);
+    notices(&mut page, &ledger.engines);
     waits(&mut page, &ledger.engines);
     whole(&mut page, ledger);
     page.text
@@ -112,6 +113,37 @@ fn by_event(page: &mut Page, engines: &[EngineLedger]) {
     for (engine, event, cost) in costs(engines) {
         for (reason, count) in UNASKED {
             page.sample(&[engine, event, ("reason", reason)], count(cost));
+        }
+    }
+}
+
+/// What engines are told without being asked.
+fn notices(page: &mut Page, engines: &[EngineLedger]) {
+    page.family(
+        "outrigger_engine_told_total",
+        COUNTER,
+        "Notices put into the engine's ring since the host started.",
+    );
+    for (engine, event, cost) in costs(engines) {
+        page.sample(&[engine, event], cost.told);
+    }
+    page.family(
+        "outrigger_engine_untold_total",
+        COUNTER,
+        "Notices that the engine was not told, at least; each was told as a gap. Event several: not known which.",
+    );
+    for (engine, event, cost) in costs(engines) {
+        for (cause, count) in &cost.untold {
+            page.sample(&[engine, event, ("cause", cause)], *count);
+        }
+    }
+    for engine in engines {
+        for (cause, count) in &engine.whole.untold {
+            let of_events = engine.events.values().filter_map(|cost| cost.untold.get(cause));
+            let rest = count.saturating_sub(of_events.sum());
+            if rest > 0 {
+                page.sample(&[engine.label(), ("event", "several"), ("cause", cause)], rest);
+            }
         }
     }
 }

@@ -109,6 +109,8 @@ fn ledger() -> Ledger {
         moot: 1,
         dropped: 5,
         absent: 6,
+        told: 8,
+        untold: [("engine-ring".to_owned(), 9)].into(),
         added: waits.clone(),
         answered: waits,
     };

@@ -1,0 +1,164 @@
+//! Notices into the engines' rings: the part of delivery that needs the lock.
+//!
+//! What is written is memory, and a batch is short, so that a question never waits long behind it. What an
+//! engine's ring has no room for is dropped, counted in its books, and told by its ring as soon as there is
+//! room ([`outrigger_dock::Feed`]).
+
+use outrigger_api::record::notice::{DecidedBy, NoticeExtra, write_notice};
+use outrigger_api::record::{EventHeader, present};
+use outrigger_api::settings::Fields;
+use outrigger_api::{Answer, CaseId, FailureReason, Loss, LossCause, Lost};
+use outrigger_decision::EngineIndex;
+use outrigger_dock::Told;
+use outrigger_sensor::notice::{Notice, Seen};
+use zerocopy::FromZeros as _;
+
+use super::{Core, News};
+use crate::host::engines::{Engine, Link, Presence};
+
+/// What was decided of an operation that an engine is told of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Decided {
+    pub(crate) case: CaseId,
+    pub(crate) answer: Answer,
+    pub(crate) by: DecidedBy,
+}
+
+impl Core {
+    /// Tells every engine of `seen` what it wants to be told.
+    pub(crate) fn tell(&mut self, seen: &[Seen], now: u64) {
+        self.tell_each(seen.iter().map(|seen| (seen, None)), now);
+    }
+
+    /// Tells every engine that wants to be told what became of an operation.
+    pub(crate) fn tell_decided(&mut self, notice: Notice, decided: Decided, now: u64) {
+        self.tell_each(std::iter::once((&Seen::Notice(notice), Some(decided))), now);
+    }
+
+    /// Tells of losses where there is room again; whether any engine is still owed some.
+    pub(crate) fn settle(&mut self, now: u64) -> bool {
+        if self.owing {
+            self.tell_each(std::iter::empty(), now);
+        }
+        self.owing
+    }
+
+    fn tell_each<'a>(
+        &mut self,
+        seen: impl Iterator<Item = (&'a Seen, Option<Decided>)> + Clone,
+        now: u64,
+    ) {
+        let Self { engines, record, news, .. } = self;
+        for (place, engine) in engines.iter_mut().enumerate() {
+            if engine.told.is_empty() {
+                continue;
+            }
+            if let Err(error) = tell_one(engine, seen.clone(), now, record)
+                && let Some(index) = EngineIndex::new(place)
+            {
+                engine.link().into_iter().for_each(Link::give_up);
+                let reason = FailureReason::RingCorrupt;
+                news.push(News::Fault { engine: index, reason, detail: error.to_string() });
+            }
+        }
+        let links = self.engines.iter_mut().filter_map(Engine::link).filter(|link| link.is_sound());
+        self.owing = links.fold(false, |owing, link| owing | link.events.owes_gaps());
+        self.publish();
+    }
+}
+
+fn tell_one<'a>(
+    engine: &mut Engine,
+    seen: impl Iterator<Item = (&'a Seen, Option<Decided>)>,
+    now: u64,
+    record: &mut [u8],
+) -> Result<(), outrigger_dock::PushError> {
+    let Engine { told, fields, state, books, .. } = engine;
+    // One that is not docked has no ring: what it is told begins with its next start.
+    let Presence::Docked(link) = state else { return Ok(()) };
+    if !link.is_sound() {
+        return Ok(());
+    }
+    for (seen, decided) in seen {
+        match seen {
+            Seen::Notice(notice) if told.contains(notice.event) => {
+                let len = write(notice, decided, *fields, now, record);
+                match link.events.tell(notice.event, &mut record[..len], now)? {
+                    Told::Yes => books.told(notice.event),
+                    Told::Dropped => books.untold(&Loss {
+                        events: std::iter::once(notice.event).collect(),
+                        lost: Lost::Exactly(1),
+                        cause: LossCause::EngineRing,
+                    }),
+                }
+            }
+            Seen::Notice(_) => {}
+            Seen::Loss(loss) => {
+                let events = loss.events.intersection(*told);
+                if !events.is_empty() {
+                    let loss = Loss { events, ..*loss };
+                    books.untold(&loss);
+                    link.events.lose(loss);
+                }
+            }
+        }
+    }
+    link.events.settle(now)?;
+    link.unpublished = true;
+    Ok(())
+}
+
+/// Writes one notice for an engine that wants `fields`; the record's length.
+fn write(
+    notice: &Notice,
+    decided: Option<Decided>,
+    fields: Fields,
+    now: u64,
+    record: &mut [u8],
+) -> usize {
+    let mut header = EventHeader::new_zeroed();
+    let mut extra = NoticeExtra::new_zeroed();
+    let mut bits = present::KERNEL_TIME;
+    header.event = notice.event.number().into();
+    header.kernel_time = notice.kernel_time.into();
+    header.host_time = now.into();
+    if let Some(decided) = decided {
+        header.case = decided.case.get().into();
+        header.outcome = if decided.answer == Answer::Allow { 1 } else { 2 };
+        header.decided_by = decided.by as u8;
+    }
+    if let Some(process) = notice.process {
+        header.process = process.0;
+        bits |= present::PROCESS;
+    }
+    if notice.pid != 0 {
+        header.pid = notice.pid.into();
+        bits |= present::PID;
+    }
+    if let Some(file) = notice.file {
+        header.file = file.0;
+        bits |= present::FILE;
+    }
+    if let Some(credentials) = notice.credentials.filter(|_| fields.credentials) {
+        header.uid = credentials.uid.into();
+        header.gid = credentials.gid.into();
+        bits |= present::CREDENTIALS;
+    }
+    let mut more = false;
+    if let Some(parent) = notice.parent {
+        extra.parent = parent.0;
+        (bits, more) = (bits | present::PARENT, true);
+    }
+    if let Some(pid) = notice.parent_pid {
+        extra.parent_pid = pid.into();
+        (bits, more) = (bits | present::PARENT_PID, true);
+    }
+    if let Some(status) = notice.status {
+        extra.status = status.cast_unsigned().into();
+        (bits, more) = (bits | present::STATUS, true);
+    }
+    header.present = bits.into();
+    let [path, new_path] =
+        [&notice.path, &notice.new_path].map(|path| path.as_deref().filter(|_| fields.path));
+    write_notice(&mut header, path, more.then_some(extra), new_path, record)
+}
