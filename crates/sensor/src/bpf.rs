@@ -38,7 +38,8 @@ use rustix::time::{
 
 pub use self::load::Refused;
 use self::load::Settings;
-use self::record::{EVENTS, KINDS, Record};
+pub use self::record::EVENTS;
+use self::record::{KINDS, Record};
 use crate::notice::Seen;
 
 /// The compiled programs' place, for the test that compares both sides' types.

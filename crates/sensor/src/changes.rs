@@ -131,6 +131,11 @@ impl FileSensor {
         })
     }
 
+    /// What it tells.
+    pub const fn events(&self) -> EventSet {
+        self.events
+    }
+
     /// Tells the changes of `volume` from now on; `point` is its mount point, opened. Does nothing if it
     /// is marked.
     ///

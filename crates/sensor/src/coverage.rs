@@ -14,6 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
 use crate::group::{Batch, Group, Mask, descriptor_path};
+use crate::{bpf, changes};
 use crate::{clock, sys};
 
 /// How long one trial may take, ns; it takes well under a millisecond.
@@ -44,45 +45,82 @@ pub(crate) fn call<E: Into<io::Error>>(call: &'static str) -> impl FnOnce(E) -> 
 
 /// Coverage of every event of the catalogue on this kernel, by trial. Needs root.
 pub fn probe() -> Vec<EventCoverage> {
+    let processes = processes();
+    let changes = changes::probe();
     Event::ALL
         .iter()
-        .map(|&event| match event.can_be_asked() {
-            true => covered(event, try_event(event)),
-            false => missing(event),
+        .map(|&event| {
+            let told = processes.iter().find(|(known, _)| *known == event).map(|(_, told)| told);
+            match event {
+                Event::FileOpen | Event::ProcessExec => asked(event, try_event(event), told),
+                _ => changes
+                    .iter()
+                    .find(|entry| entry.event == event.name())
+                    .cloned()
+                    .unwrap_or_else(|| told_of(event, told)),
+            }
         })
         .collect()
 }
 
-/// An event that no sensor tells.
-fn missing(event: Event) -> EventCoverage {
+/// Whether processes are told of, or why not.
+fn processes() -> Vec<(Event, Result<(), String>)> {
+    match bpf::probe() {
+        Ok(tried) => tried
+            .into_iter()
+            .map(|(event, tried)| (event, tried.map_err(|why| chain(&why))))
+            .collect(),
+        Err(error) => {
+            let why = chain(&error);
+            bpf::EVENTS.iter().map(|event| (*event, Err(why.clone()))).collect()
+        }
+    }
+}
+
+/// The error and what led to it, on one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let sources = std::iter::successors(error.source(), |error| error.source());
+    sources.fold(error.to_string(), |line, source| format!("{line}: {source}"))
+}
+
+/// An event that can only be told of.
+fn told_of(event: Event, told: Option<&Result<(), String>>) -> EventCoverage {
+    let not_told = match told {
+        Some(told) => told.as_ref().err().cloned(),
+        None => Some("no sensor for it is built in".to_owned()),
+    };
     EventCoverage {
         event: event.name().to_owned(),
-        level: Level::Missing,
-        sensor: "none".to_owned(),
-        reason: Some("no sensor for it is built in".to_owned()),
-        told_by: None,
-        not_told: Some("no sensor for it is built in".to_owned()),
+        level: if not_told.is_none() { Level::Notify } else { Level::Missing },
+        sensor: "bpf".to_owned(),
+        reason: not_told.clone(),
+        told_by: not_told.is_none().then(|| "bpf".to_owned()),
+        not_told,
         gaps: Vec::new(),
     }
 }
 
-fn covered(event: Event, trial: Result<(), TrialError>) -> EventCoverage {
+fn asked(
+    event: Event,
+    trial: Result<(), TrialError>,
+    told: Option<&Result<(), String>>,
+) -> EventCoverage {
     let (level, reason) = match trial {
         Ok(()) => (Level::Ask, None),
         Err(error) => (Level::Missing, Some(error.to_string())),
     };
-    // Of an open that is answered the answer is told. An exec is told of by who sees that it succeeded.
-    let told = match event {
-        Event::FileOpen => reason.clone().map_or_else(|| Ok("fanotify".to_owned()), Err),
-        _ => Err("no sensor for it is built in".to_owned()),
+    // Of an open the answer is told; of an exec, by who sees that it succeeded.
+    let (told_by, not_told) = match told {
+        None => ("fanotify", reason.clone()),
+        Some(told) => ("bpf", told.as_ref().err().cloned()),
     };
     EventCoverage {
         event: event.name().to_owned(),
         level,
         sensor: "fanotify".to_owned(),
         reason,
-        told_by: told.as_ref().ok().cloned(),
-        not_told: told.err(),
+        told_by: not_told.is_none().then(|| told_by.to_owned()),
+        not_told,
         gaps: gaps(event),
     }
 }
@@ -189,6 +227,10 @@ mod tests {
         let found = probe();
 
         assert_eq!(found.len(), Event::ALL.len());
-        assert!(found.iter().all(|entry| (entry.level == Level::Ask) == entry.reason.is_none()));
+        let most = |entry: &EventCoverage| {
+            entry.event.parse().map(Event::strongest).is_ok_and(|most| entry.level == most)
+        };
+        assert!(found.iter().all(|entry| most(entry) == entry.reason.is_none()));
+        assert!(found.iter().all(|entry| entry.told_by.is_some() == entry.not_told.is_none()));
     }
 }

@@ -75,6 +75,8 @@ const PLANS: &[Plan] = &[
     ratio("spawn_known", Scenario::Cached, Act::Spawn, "spawn_none", 1.1),
     base("change_none", Scenario::None, Act::Change),
     Plan { vs: Some("change_none"), ..base("change_watched", Scenario::Watched, Act::Change) },
+    base("fork_exec_none", Scenario::None, Act::Spawn),
+    ratio("fork_exec_told", Scenario::Told, Act::Spawn, "fork_exec_none", 1.03),
 ];
 
 /// Measures what is wanted, confined to one processor and not.

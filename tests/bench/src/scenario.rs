@@ -41,6 +41,8 @@ pub(crate) enum Scenario {
     Hashed,
     /// One engine that is given each file's descriptor, verdicts cached.
     Cached,
+    /// One engine that is asked nothing and told of every process.
+    Told,
 }
 
 /// Whoever answers, at work; ends with the value.
@@ -74,6 +76,12 @@ impl Scenario {
                 .engine(allow("three")),
             Self::Hashed => protecting().uncached().engine(EngineSetup::hashlist()),
             Self::Cached => protecting().engine(EngineSetup::faulty_reader("one", "allow")),
+            Self::Told => {
+                let told = |engine: EngineSetup, event| engine.subscribed(event, "notify", None);
+                let one = allow("one").field("path").without_events();
+                let events = ["process.fork", "process.exec", "process.exit"];
+                protecting().engine(events.into_iter().fold(one, told))
+            }
         };
         Ok(Running::Platform(bench.lab.start(&setup)?))
     }

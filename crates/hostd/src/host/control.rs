@@ -17,6 +17,8 @@ use outrigger_api::coverage::{Coverage, EventCoverage};
 use outrigger_api::settings::{HostConfig, ProtectMode};
 use outrigger_api::{EventSet, FailureReason};
 use outrigger_decision::EngineIndex;
+use outrigger_sensor::bpf::{self, ProcessSensor};
+use outrigger_sensor::changes::{self, FileSensor};
 use outrigger_sensor::group::{Mask, PERMISSION_MASK};
 use outrigger_sensor::page::Reader;
 use outrigger_sensor::volumes::Volumes;
@@ -114,6 +116,10 @@ struct Control {
     probed: Arc<OnceLock<Vec<EventCoverage>>>,
     /// What each engine gets, or why it cannot work here, once coverage is known.
     granted: Option<Vec<Result<Granted, String>>>,
+    /// The sensor of changes to files, if an engine is told of them.
+    changes: Option<Arc<Mutex<FileSensor>>>,
+    /// Devices of the volumes whose changes are told, or were found not to be.
+    watched: Vec<u64>,
     /// Marks are in place and readiness was told.
     marked: bool,
     /// Something was mounted or unmounted since the last look.
@@ -184,6 +190,8 @@ impl Control {
             problem,
             probed: Arc::default(),
             granted: None,
+            changes: None,
+            watched: Vec::new(),
             marked: false,
             mounts_changed: false,
             handover: match takes_over {
@@ -518,12 +526,72 @@ impl Control {
             .engines
             .iter()
             .fold(EventSet::EMPTY, |told, engine| told.union(engine.told));
-        let sources: Vec<Box<dyn Source>> = Vec::new();
-        let _ = told;
+        let mut sources: Vec<Box<dyn Source>> = Vec::new();
+        if !told.intersection(bpf::EVENTS.into_iter().collect()).is_empty() {
+            match ProcessSensor::open() {
+                Ok(sensor) => sources.push(Box::new(sensor)),
+                Err(error) => self.sensor_refused("processes", &error),
+            }
+        }
+        if !told.intersection(changes::EVENTS).is_empty() {
+            match FileSensor::open(told) {
+                Ok(sensor) => {
+                    let sensor = Arc::new(Mutex::new(sensor));
+                    self.changes = Some(Arc::clone(&sensor));
+                    self.leave_ourselves_out();
+                    self.watch_changes();
+                    sources.push(Box::new(sensor));
+                }
+                Err(error) => self.sensor_refused("changes to files", &error),
+            }
+        }
         if !sources.is_empty()
             && let Err(error) = notices::start(&self.host, sources)
         {
             self.host.sensor_failed(&error);
+        }
+    }
+
+    /// A sensor that loaded on trial does not: engines that need it are told nothing, and status says so.
+    fn sensor_refused(&self, what: &str, error: &dyn std::error::Error) {
+        let text = format!("engines are not told of {what}: {error}");
+        tracing::error!("{text}");
+        self.host.sensor_failures.fetch_add(1, Ordering::Relaxed);
+        self.host.note(FailureReason::SensorLost, &text);
+    }
+
+    /// What the platform itself does to files is told to nobody.
+    fn leave_ourselves_out(&self) {
+        let header = self.host.page().header();
+        let pids = [&header.keeper_pid, &header.gate_pid].map(|pid| pid.load(Ordering::Acquire));
+        if let Some(changes) = &self.changes {
+            lock(changes).leave_out(&[pids[0], pids[1], std::process::id()]);
+        }
+    }
+
+    /// Has the changes of every volume under protection told, and of no other.
+    fn watch_changes(&mut self) {
+        let Some(changes) = &self.changes else { return };
+        let mut sensor = lock(changes);
+        let current: Vec<u64> = self.volumes.iter().map(|volume| volume.device).collect();
+        for gone in self.watched.extract_if(.., |device| !current.contains(device)) {
+            sensor.unmark(gone);
+        }
+        for volume in self.volumes.iter() {
+            if self.watched.contains(&volume.device) {
+                continue;
+            }
+            let marked =
+                self.volumes.open_point(&volume.point).map_err(|error| error.to_string()).and_then(
+                    |point| sensor.mark(volume, point.as_fd()).map_err(|error| error.to_string()),
+                );
+            // It is tried once: what a file system cannot do it cannot do later.
+            self.watched.push(volume.device);
+            if let Err(why) = marked {
+                tracing::warn!("changes on {} are not told: {why}", volume.point.display());
+                let value = json!({ "volume": volume.coverage(), "why": why });
+                self.host.journal.write("changes-not-told", value);
+            }
         }
     }
 
@@ -738,6 +806,7 @@ impl Control {
         for volume in &changes.gone {
             self.host.journal.write("volume-gone", json!(volume.coverage()));
         }
+        self.watch_changes();
         for (index, group) in self.host.page().header().groups() {
             if !before.contains(&index)
                 && let Err(error) = self.host.start_reader(index, group)
@@ -766,6 +835,7 @@ impl Control {
                 self.host.note(FailureReason::GateDead, &detail);
             }
             self.gate_starts = starts;
+            self.leave_ourselves_out();
         }
     }
 

@@ -9,11 +9,13 @@
 //! wants anything are not started.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::{Arc, Mutex};
 
 use outrigger_api::{EventSet, FailureReason, Loss, LossCause, Lost};
 use outrigger_dock::Waker;
+use outrigger_sensor::bpf::ProcessSensor;
+use outrigger_sensor::changes::FileSensor;
 use outrigger_sensor::clock;
 use outrigger_sensor::notice::Seen;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -58,6 +60,35 @@ impl<S: Source> Source for Arc<Mutex<S>> {
 
     fn drain(&mut self, seen: &mut Vec<Seen>) -> io::Result<()> {
         lock(self).drain(seen)
+    }
+}
+
+impl Source for ProcessSensor {
+    fn events(&self) -> EventSet {
+        self.events()
+    }
+
+    fn ready(&self) -> io::Result<OwnedFd> {
+        self.as_fd().try_clone_to_owned()
+    }
+
+    fn drain(&mut self, seen: &mut Vec<Seen>) -> io::Result<()> {
+        self.drain(seen)
+    }
+}
+
+impl Source for FileSensor {
+    fn events(&self) -> EventSet {
+        self.events()
+    }
+
+    fn ready(&self) -> io::Result<OwnedFd> {
+        self.as_fd().try_clone_to_owned()
+    }
+
+    fn drain(&mut self, seen: &mut Vec<Seen>) -> io::Result<()> {
+        // What is left keeps the descriptor readable.
+        self.drain(seen).map(drop)
     }
 }
 

@@ -13,8 +13,7 @@ use crate::notice::Notice;
 pub(super) const KINDS: usize = 3;
 
 /// The events by the kind that stands for them (`process.h`: `enum process_kind`).
-pub(super) const EVENTS: [Event; KINDS] =
-    [Event::ProcessFork, Event::ProcessExec, Event::ProcessExit];
+pub const EVENTS: [Event; KINDS] = [Event::ProcessFork, Event::ProcessExec, Event::ProcessExit];
 
 /// Longest path that a record holds.
 const PATH_MAX: usize = 4096;

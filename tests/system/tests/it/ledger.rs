@@ -188,7 +188,7 @@ fn top(host: &Host, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
-fn ledger(host: &Host) -> Result<Ledger> {
+pub(crate) fn ledger(host: &Host) -> Result<Ledger> {
     match host.ask(&Request::Ledger)? {
         Response::Ledger(ledger) => Ok(*ledger),
         other => bail!("the host answered {other:?}"),

@@ -14,6 +14,7 @@ mod host;
 mod ledger;
 mod load;
 mod mode;
+mod notice;
 mod reason;
 mod scene;
 mod user;
@@ -55,6 +56,13 @@ const TESTS: &[Test] = tests! {
     60 cache::a_writer_is_let_in_though_the_gate_is_stopped;
     60 cache::a_stopped_fuse_server_holds_nobody_up;
     60 cache::an_unreadable_fuse_file_holds_nobody_up;
+
+    120 notice::every_process_is_told_with_its_lineage;
+    120 notice::a_stopped_engine_loses_what_is_counted_exactly;
+    60 notice::a_question_is_answered_while_notices_have_no_room;
+    60 notice::changes_to_files_are_told;
+    30 notice::the_answer_to_an_open_is_told;
+    30 notice::an_engine_that_gets_less_than_it_needs_is_told_of;
 
     60 engine::stopped_costs_no_more_than_the_budget;
     60 engine::looping_costs_no_more_than_the_budget;
