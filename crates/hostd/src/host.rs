@@ -64,6 +64,7 @@ use self::grants::KeyMaterial;
 use self::history::History;
 use self::journal::Journal;
 use self::server::{Desk, Errand};
+use self::subscriptions::Granted;
 use crate::keeper;
 use crate::shared::Shared;
 
@@ -266,8 +267,8 @@ impl Host {
     /// The events whose questions the kernel is to ask: those that an engine is asked about, or told the
     /// answer of.
     fn events(&self) -> EventSet {
-        let asked =
-            self.manifests.iter().map(Manifest::asked).fold(EventSet::EMPTY, EventSet::union);
+        let asked = self.manifests.iter().map(|manifest| Granted::in_full(manifest).asked);
+        let asked = asked.fold(EventSet::EMPTY, EventSet::union);
         let told = Event::askable().filter(|event| self.facts(*event).told);
         asked.union(told.collect())
     }

@@ -19,11 +19,16 @@ pub(crate) struct Granted {
 }
 
 impl Granted {
-    /// Everything that `manifest` needs, for as long as coverage is not known.
+    /// Everything that `manifest` can come to have, for as long as coverage is not known. No machine gives
+    /// a rule, so what stands in for one is had from the start: what the kernel is to ask is settled then.
     pub(crate) fn in_full(manifest: &Manifest) -> Self {
         let mut granted = Self::default();
         for subscription in &manifest.events {
-            granted.give(subscription.event, subscription.needs);
+            let need = match subscription.needs {
+                Need::Rule => subscription.degrade_to.unwrap_or(Need::Rule),
+                needs => needs,
+            };
+            granted.give(subscription.event, need);
         }
         granted
     }
@@ -164,6 +169,16 @@ mod tests {
         let why =
             "it needs to be told of process.exit: EINVAL; and to be asked about file.open: EPERM";
         assert_eq!(refused, Err(why.to_owned()));
+    }
+
+    #[test]
+    fn what_stands_in_for_a_rule_is_had_from_the_start() {
+        let manifest =
+            manifest("[events.\"file.open\"]\nneeds = \"rule\"\ndegrade_to = \"notify\"\n");
+
+        let granted = Granted::in_full(&manifest);
+
+        assert_eq!((granted.asked, granted.told), (set(&[]), set(&[Event::FileOpen])));
     }
 
     #[test]

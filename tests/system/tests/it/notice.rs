@@ -26,13 +26,17 @@ const WRITTEN: &str = "file.close_write";
 const UNLINK: &str = "file.unlink";
 const OPEN: &str = "file.open";
 /// How long an engine may take to handle what it was told.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Between two looks at what an engine was told.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 
 /// What an engine says that it was told, by name.
 struct Told(HashMap<String, u64>);
 
 impl Told {
     fn of(host: &Host, engine: &str) -> Result<Self> {
+        // Each look has the engine say something, and one that says too much at once is ended.
+        thread::sleep(BETWEEN_LOOKS);
         let line = host.behave(engine, &behaviour())?;
         let number = |word: &str| {
             let (name, number) = word.split_once('=')?;
@@ -216,7 +220,7 @@ pub(crate) fn the_answer_to_an_open_is_told(lab: &Lab) -> Result<()> {
     let host = lab.start(&setup)?;
 
     let (_, served) = timed_open(&scene.eicar);
-    scene.clean.iter().for_each(|file| drop(timed_open(file)));
+    scene.clean.iter().for_each(|file| _ = timed_open(file));
 
     ensure!(!served, "the bad file was served");
     let told = wait_for("every answer", PATIENCE, || {
@@ -248,7 +252,7 @@ pub(crate) fn an_engine_that_gets_less_than_it_needs_is_told_of(lab: &Lab) -> Re
 
     host.wait_engine("modest", EngineState::Docked, Duration::from_secs(5))?;
     host.wait_engine("stubborn", EngineState::Failed, Duration::from_secs(5))?;
-    scene.clean.iter().for_each(|file| drop(timed_open(file)));
+    scene.clean.iter().for_each(|file| _ = timed_open(file));
 
     let stubborn = host.engine("stubborn")?;
     let why = stubborn.last_fault.unwrap_or_default();
