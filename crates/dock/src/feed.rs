@@ -189,13 +189,14 @@ impl Feed {
         self.writer.waker()
     }
 
-    /// Bytes of notices that wait to be handled, as the engine says.
+    /// Bytes of notices that wait to be handled, as the engine says; at least what it has not read.
     ///
     /// # Errors
     ///
     /// [`RingCorrupt`] if it says what cannot be.
     pub fn waiting(&mut self) -> Result<u32, RingCorrupt> {
-        let unread = self.writer.unread_bytes()?.saturating_sub(QUESTION_ROOM);
+        // Unread questions count as well, so that the room behind what is unread is theirs in any case.
+        let unread = self.writer.unread_bytes()?;
         Ok(self.writer.unhandled(self.told)?.max(unread))
     }
 
