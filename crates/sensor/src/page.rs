@@ -283,6 +283,8 @@ pub struct Header {
     pub served: AtomicU64,
     /// Gate and host: see [`Reader`].
     reader: AtomicU32,
+    /// Host: 1 once a host of this keeper had its engines docked and the file systems marked.
+    pub marked: AtomicU32,
     /// Host: 1 when it is ready to read.
     pub host_ready: AtomicU32,
     /// Gate: since when nobody serves, ns of the monotonic clock; 0 while the host does.

@@ -281,8 +281,16 @@ pub(crate) fn pidfd_info(pidfd: BorrowedFd<'_>) -> io::Result<PidfdInfo> {
     Ok(info)
 }
 
-/// `execve(2)`, for a trial that is refused or fails: returns only its error.
+/// `execve(2)`, for a trial that is refused or fails: returns only its error. For a thread of its own.
+///
+/// While a thread executes a file, no other that shares its root and working directory can start a thread:
+/// the kernel gives `EAGAIN` (`copy_fs` in `kernel/fork.c`), here for as long as the trial waits for its
+/// answer. So this thread gets its own first.
 pub(crate) fn exec_trial(path: &CStr) -> io::Error {
+    // SAFETY: the call takes an integer; it changes what this thread shares and nothing in memory.
+    if unsafe { libc::unshare(libc::CLONE_FS) } != 0 {
+        return io::Error::last_os_error();
+    }
     let empty: [*const libc::c_char; 1] = [std::ptr::null()];
     // SAFETY: the path is a string and both lists end with null. The callers name a file that is no
     // program, so that the call cannot succeed and replace this process.

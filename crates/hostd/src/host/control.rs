@@ -233,11 +233,14 @@ impl Control {
             .spawn(move || verdicts::keep_deadlines(&deadlines))
             .context("cannot start the thread of deadlines")?;
         let probed = Arc::clone(&self.probed);
-        std::thread::Builder::new().name("trial".into()).spawn(move || {
-            // Set once, here alone.
-            let _ = probed.set(coverage::probe());
-        })?;
-        if host.page().header().host_starts.load(Ordering::Acquire) > 1 {
+        std::thread::Builder::new()
+            .name("trial".into())
+            .spawn(move || {
+                // Set once, here alone.
+                let _ = probed.set(coverage::probe());
+            })
+            .context("cannot start the thread of the trial")?;
+        if host.page().header().marked.load(Ordering::Acquire) != 0 {
             // The marks of the host before still ask.
             self.refresh_volumes();
         }
@@ -747,12 +750,13 @@ impl Control {
         self.refresh_volumes();
         self.marked = true;
         self.remember_configuration();
-        if let Some(ready) = &self.host.shared.ready {
-            // The starter may have gone; it is told once, by the first host.
-            if self.host.page().header().host_starts.load(Ordering::Acquire) <= 1 {
-                let _ = rustix::io::write(ready, b"ready\n");
-                self.host.shared.close_ready();
-            }
+        let is_first = self.host.page().header().marked.swap(1, Ordering::AcqRel) == 0;
+        if let Some(ready) = &self.host.shared.ready
+            && is_first
+        {
+            // The starter may have gone; it is told once, by the first host that comes so far.
+            let _ = rustix::io::write(ready, b"ready\n");
+            self.host.shared.close_ready();
         }
     }
 

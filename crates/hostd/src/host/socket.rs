@@ -41,10 +41,13 @@ where
     let _ = std::fs::remove_file(&fresh);
     let cannot = |at: &Path| format!("cannot listen for {name} at {}", at.display());
     let listener = UnixListener::bind(&fresh).with_context(|| cannot(&fresh))?;
-    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))?;
+    std::fs::set_permissions(&fresh, std::fs::Permissions::from_mode(0o600))
+        .with_context(|| cannot(&fresh))?;
     std::fs::rename(&fresh, path).with_context(|| cannot(path))?;
     let thread = std::thread::Builder::new().name(name.into());
-    thread.spawn(move || accept(&listener, &service, &state))?;
+    thread
+        .spawn(move || accept(&listener, &service, &state))
+        .with_context(|| format!("cannot start the thread of {name}"))?;
     Ok(())
 }
 

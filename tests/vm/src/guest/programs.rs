@@ -3,8 +3,10 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use outrigger_api::control::Request;
 use outrigger_testkit::clock::{as_ms, now};
 use outrigger_testkit::ways::{self, Outcome};
 use outrigger_testkit::{Host, bait, binaries};
@@ -46,6 +48,9 @@ const PROGRAMS: &[(&str, &str)] = &[
     ),
     ("logrotate", "logrotate -f /root/rotate.conf && ls /var/log/trial.log.1*"),
 ];
+
+/// How often a new host is started.
+const RELOADS: u64 = 15;
 
 /// Makes what the programs need, before anything is protected.
 pub(crate) fn prepare() -> Result<()> {
@@ -89,6 +94,21 @@ pub(crate) fn run(host: &Host, report: &mut Report) -> Result<()> {
         let executed = ways::exec(Path::new("/root/bad"));
         ensure!((read, executed) == (Outcome::Refused, Outcome::Refused), "{read:?}, {executed:?}");
         Ok("a bad file and a bad program".to_owned())
+    });
+    // Each host tries what the kernel gives while its threads start, which got in each other's way.
+    report.test("programs::a_new_host_always_starts", || {
+        for _ in 0..RELOADS {
+            let old = host.pids()?.host;
+            host.ask(&Request::Reload)?;
+            host.wait_successor(old, Duration::from_secs(20))?;
+            wait_whole(host)?;
+        }
+        let log = host.log();
+        let wrong = log.lines().find(|line| line.contains("cannot start"));
+        ensure!(wrong.is_none(), "{}", wrong.unwrap_or_default());
+        let starts = host.status()?.host_starts;
+        ensure!(starts == RELOADS + 1, "{starts} starts of {RELOADS} reloads");
+        Ok(format!("{RELOADS} reloads"))
     });
     let asked = |host: &Host| host.counters().map(|counters| counters.asked.values().sum::<u64>());
     for (name, script) in PROGRAMS {
