@@ -49,7 +49,7 @@ test: ## format, lints, layers, reference pages, and every test
 
 vm: ## boot virtual machines (KERNEL=6.1), protect their whole root and break the platform there; JOBS=name: some
 	tools/setup.sh vm
-	cargo build --quiet --profile checked --bins $(STARTED) --package outrigger-vm-tests
+	cargo build --quiet --profile checked --bins $(STARTED) --package outrigger-faults --package outrigger-vm-tests
 	$(BUILT)/checked/outrigger-vm $(JOBS)
 
 check: ## format, lints, layers, licences and sources of what is linked

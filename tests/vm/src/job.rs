@@ -14,6 +14,8 @@ use crate::archive::Archive;
 pub(crate) const PROGRAMS: &str = "/usr/lib/outrigger-tests";
 /// The program that tests from inside.
 const GUEST: &str = "outrigger-vm-guest";
+/// The program that plays the matrix of faults.
+const FAULTS: &str = "outrigger-faults";
 /// Largest file put into a guest, bytes: it has to fit into its memory.
 const FILE_MAX: u64 = 256 << 20;
 
@@ -111,9 +113,25 @@ pub(crate) fn of_this_repository() -> Result<Vec<Job>> {
             shows_output: false,
         })
     };
-    Ok(vec![
+    let mut jobs = vec![
         job("machine-open", &["machine", "open"], Boot::Script, 420)?,
         job("machine-closed", &["machine", "closed"], Boot::Script, 420)?,
         job("booted", &["booted"], Boot::Systemd, 300)?,
-    ])
+    ];
+    // The p99 of an engine says nothing on emulated processors.
+    let flags = ["--budget-ms", "500", "--slack-ms", "250", "--p99", "skip"];
+    let faults = format!("{PROGRAMS}/{FAULTS}");
+    let mut files = platform()?;
+    files.push(File::built(FAULTS)?);
+    jobs.push(Job {
+        name: "faults".to_owned(),
+        files,
+        setup: Vec::new(),
+        command: [faults.as_str()].into_iter().chain(flags).map(str::to_owned).collect(),
+        limit: Duration::from_secs(600),
+        memory_mib: 1024,
+        boot: Boot::Script,
+        shows_output: true,
+    });
+    Ok(jobs)
 }
