@@ -29,8 +29,11 @@ fn text(notice: &Notice) -> String {
     String::from_utf8_lossy(notice.path.as_deref().unwrap_or(b"(none)")).into_owned()
 }
 
+/// A program of the test's own. Copied by another process: a child that another test starts meanwhile would
+/// hold on to a descriptor of ours, and nobody could run what it writes (`ETXTBSY`).
 fn copy_of(program: &str, to: PathBuf) -> PathBuf {
-    fs::copy(program, &to).expect("it can be copied");
+    let status = Command::new("cp").arg(program).arg(&to).status().expect("cp starts");
+    assert!(status.success(), "cp ended by {status}");
     to
 }
 
