@@ -9,8 +9,9 @@ use outrigger_testkit::figures::say;
 
 use crate::store::{Store, output};
 
-/// What it holds besides what every Debian has. A change makes another file system.
-const PACKAGES: &str = "cron,logrotate,python3-minimal,sqlite3,systemd-sysv,udev";
+/// What it holds besides what every Debian has: what the tests run, and libraries that the platform is
+/// linked with. Whoever changes it changes [`NAME`].
+const PACKAGES: &str = "cron,libelf1,logrotate,python3-minimal,sqlite3,systemd-sysv,udev";
 /// Its suite: that of the machines on which what runs in it is built, so that its C library is the same.
 const SUITE: &str = "bookworm";
 /// The C library of that suite.
@@ -18,7 +19,7 @@ const GLIBC: (u32, u32) = (2, 36);
 /// Size of the file system, of which only what is used takes room on the disk.
 const SIZE: &str = "2G";
 /// The name of its file, by what it is made of.
-const NAME: &str = "debian-12-1.ext4";
+const NAME: &str = "debian-12-2.ext4";
 
 /// The file that holds it.
 ///
