@@ -3,9 +3,7 @@
 use std::path::Path;
 
 use outrigger_api::Event;
-use outrigger_api::settings::{
-    ContentGrant, EngineConfig, HostConfig, OnQuarantine, ProtectMode,
-};
+use outrigger_api::settings::{ContentGrant, EngineConfig, HostConfig, OnQuarantine, ProtectMode};
 use outrigger_api::verdict::{Fallback, Mode};
 
 use crate::memory;

@@ -50,6 +50,7 @@ fn greet(hello: &v1::Hello) {
         contract: 1..=3,
         capabilities: &["batch", "preview.park"],
         events: &[Event::FileOpen, Event::ProcessExec],
+        event_ring_bytes: outrigger_dock::EVENT_RING_BYTES,
         heartbeat_ms: 1000,
     };
     let known = v1::Hello { engine: "scan".to_owned(), version: "1.0".to_owned(), ..hello.clone() };

@@ -1,5 +1,6 @@
 //! The records of the rings: verdicts as a hostile engine writes them, events as an engine reads them.
 
+use outrigger_api::record::notice::RingRecord;
 use outrigger_api::record::{
     DETAIL_MAX, EVENT_MAX, EventHeader, EventRecord, PATH_MAX, VerdictRecord, write_event,
 };
@@ -27,7 +28,23 @@ pub fn check(bytes: &[u8]) {
         }
         Err(error) => crate::assert_showable(&error.to_string(), MESSAGE_MAX),
     }
+    told(bytes);
     write(bytes);
+}
+
+/// Reads `bytes` as whatever may lie in an event ring: what an engine is told is no longer than it came.
+fn told(bytes: &[u8]) {
+    match RingRecord::parse(bytes) {
+        Ok(RingRecord::Notice(notice)) => {
+            let paths =
+                [&notice.path, &notice.new_path].map(|path| path.as_ref().map_or(0, Vec::len));
+            assert!(paths.iter().all(|len| *len <= PATH_MAX));
+            assert!(paths.iter().sum::<usize>() <= bytes.len());
+        }
+        Ok(RingRecord::Question(event)) => assert_eq!(EventRecord::parse(bytes), Ok(event)),
+        Ok(RingRecord::Gap(_) | RingRecord::Pressure(_)) => {}
+        Err(error) => crate::assert_showable(&error.to_string(), MESSAGE_MAX),
+    }
 }
 
 /// Whatever the host knows of an event, an engine reads it as it was written.
