@@ -1,21 +1,13 @@
 //! How many opens eight processes finish in a second, on every processor.
 
-use std::time::Duration;
-
 use anyhow::Result;
-use outrigger_testkit::agent::Agent;
-use outrigger_testkit::clock::{now, ns};
 use outrigger_testkit::figures::say;
-use outrigger_testkit::histogram::Summary;
 
 use crate::scenario::{Bench, FILES, Scenario};
+use outrigger_bench::rate;
 use outrigger_bench::report::{Figure, Promise, Report};
 
-const PROCESSES: usize = 8;
 const ROUNDS: usize = 5;
-const ROUND: Duration = Duration::from_secs(2);
-/// From the start of the last process to the start of the measurement.
-const LEAD: Duration = Duration::from_millis(50);
 
 struct Plan {
     name: &'static str,
@@ -85,28 +77,14 @@ fn once(bench: &Bench, scenario: Scenario) -> Result<f64> {
     for path in bench.paths()?.iter().cycle().take(2 * FILES) {
         outrigger_testkit::openers::open_once(path, false)?;
     }
-    let folder = bench.volume.path().to_string_lossy().into_owned();
-    let start = now() + ns(LEAD) * PROCESSES as u64;
-    let stop = start + ns(ROUND);
-    let (count, start, stop) = (FILES.to_string(), start.to_string(), stop.to_string());
-    let mut openers = Vec::new();
-    for index in 0..PROCESSES {
-        let first = (index * FILES / PROCESSES).to_string();
-        let mut opener = Agent::start("rate", &[&folder, &count, &first, &start, &stop, "close"])?;
-        opener.ready()?;
-        openers.push(opener);
-    }
-    let mut opens = 0;
-    for opener in &mut openers {
-        opens += opener.result::<Summary>()?.count;
-    }
+    let opens = rate::of_eight(bench.volume.path(), FILES)?;
     running.end()?;
     Ok(per_second(opens))
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a count of a few seconds")]
 fn per_second(opens: u64) -> f64 {
-    opens as f64 / ROUND.as_secs_f64()
+    opens as f64 / rate::ROUND.as_secs_f64()
 }
 
 fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {

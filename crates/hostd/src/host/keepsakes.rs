@@ -16,7 +16,6 @@ use crate::shared::SECOND;
 pub(crate) const LAST_GOOD: &str = "last-good.toml";
 /// The kernel that coverage was last probed on.
 pub(crate) const KERNEL: &str = "kernel";
-
 /// What engines crashed or hung on.
 pub(crate) const POISONED: &str = "poisoned.jsonl";
 /// Longest file that is read, in bytes.

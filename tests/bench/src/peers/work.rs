@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use outrigger_bench::rate;
 use outrigger_testkit::Histogram;
 use outrigger_testkit::agent::Agent;
-use outrigger_testkit::clock::{now, ns};
+use outrigger_testkit::clock::now;
 use outrigger_testkit::histogram::Summary;
 use serde::{Deserialize, Serialize};
 
@@ -21,11 +21,6 @@ const PASSES: usize = 4;
 const SPAWNS: usize = 500;
 /// How often unpacking, reading and compiling are done again.
 const REPEATS: usize = 5;
-/// Processes that open at the same time, and for how long.
-const PROCESSES: usize = 8;
-const ROUND: Duration = Duration::from_secs(2);
-/// From the start of the last of them to the start of the measurement.
-const LEAD: Duration = Duration::from_millis(50);
 
 /// Everything that is measured, in the order of the table.
 pub(crate) const WORKS: [Work; 12] = [
@@ -117,7 +112,7 @@ fn work(ground: &Ground, prove: impl Fn() -> Result<()>) -> Result<Samples> {
     }
     spawn(1)?;
     add("spawn", spawn(SPAWNS)?.into())?;
-    let rate = rate(ground)?;
+    let rate = rate::of_eight(&ground.join("root"), FILES)? / rate::ROUND.as_secs();
     add("open8", Sample { p50: rate, p99: rate })?;
     Ok(samples)
 }
@@ -168,24 +163,4 @@ fn timed(command: &mut Command) -> Result<u64> {
     let took = now() - start;
     ensure!(status.success(), "{command:?} ended with {status}");
     Ok(took)
-}
-
-/// Opens per second of all processes together, of known files.
-fn rate(ground: &Ground) -> Result<u64> {
-    let folder = ground.join("root").to_str().context("a path is not UTF-8")?.to_owned();
-    let start = now() + ns(LEAD) * PROCESSES as u64;
-    let stop = start + ns(ROUND);
-    let (count, start, stop) = (FILES.to_string(), start.to_string(), stop.to_string());
-    let mut openers = Vec::new();
-    for index in 0..PROCESSES {
-        let first = (index * FILES / PROCESSES).to_string();
-        let mut opener = Agent::start("rate", &[&folder, &count, &first, &start, &stop, "close"])?;
-        opener.ready()?;
-        openers.push(opener);
-    }
-    let mut opens = 0;
-    for opener in &mut openers {
-        opens += opener.result::<Summary>()?.count;
-    }
-    Ok(opens / ROUND.as_secs())
 }
