@@ -19,6 +19,8 @@ pub mod ledger;
 pub mod loss;
 pub mod reason;
 pub mod record;
+pub mod release;
+pub mod sample;
 pub mod settings;
 pub mod verdict;
 

@@ -1,0 +1,5 @@
+//! `outrigger-fetch`, the confined child that downloads.
+
+#![forbid(unsafe_code)]
+
+fn main() {}

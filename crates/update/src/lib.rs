@@ -1,0 +1,17 @@
+//! Releases of engines: verified, staged, tried out and put in force, on one machine.
+//!
+//! ```text
+//!  repository ──bytes──▶ package ──files──▶ store ──slot──▶ preflight ──report──▶ store
+//!  TUF: who signed       format: what       two slots a part,     the interpreter that     active, or
+//!  what, how old         may lie in it      journal of states     will run it, recorded    rejected
+//!  it may be                                (SQLite, chained)     events, limits           with the reason
+//! ```
+//!
+//! Nothing here starts an engine or opens a socket to the network: who downloads and who interprets are
+//! traits, and their implementations live with whoever starts processes.
+//!
+//! Threat position: everything that comes from a repository is hostile until its signatures were checked,
+//! and a signed package is still a vendor's: its archive, its manifest, its content are parsed with
+//! limits, in one place each, and no byte of it is written outside its slot.
+
+#![forbid(unsafe_code)]
