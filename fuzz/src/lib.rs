@@ -18,6 +18,7 @@ pub mod record;
 pub mod request;
 pub mod ring;
 mod settings;
+pub mod updates;
 #[cfg(feature = "yara")]
 pub mod yara;
 

@@ -35,6 +35,7 @@ const TARGETS: &[Target] = &[
     target("fanotify", "fanotify event buffers", 4_096, None),
     target("changes", "fanotify records of changes", 8_192, None),
     target("mounts", "mount table", 8_192, None),
+    target("updates", "where releases come from", 16_384, Some("settings")),
     target("log", "engines' log lines", 8_192, None),
 ];
 

@@ -1,7 +1,8 @@
-//! What is written down before anything starts: the engine's manifest and the host's configuration.
+//! What is written down before anything starts: the engine's manifest, the host's configuration, and
+//! where releases come from.
 //!
-//! Both are TOML files. A file is taken whole or not at all: [`Manifest::parse`] and
-//! [`HostConfig::parse`] give either a value in which every key was checked, or every error that was
+//! All are TOML files. A file is taken whole or not at all: [`Manifest::parse`],
+//! [`HostConfig::parse`] and [`UpdatesConfig::parse`] give either a value in which every key was checked, or every error that was
 //! found, each with file, line, column, key, what was found, the limit and a suggestion.
 //!
 //! A manifest comes with a vendor's package and is hostile. Before a file is parsed its length and
@@ -20,6 +21,7 @@ mod manifest;
 mod protect;
 mod reader;
 mod suggest;
+mod updates;
 mod values;
 
 pub use config::{
@@ -28,6 +30,9 @@ pub use config::{
 pub use error::{ERRORS_MAX, Place, Problem, SettingsError, SettingsErrors};
 pub use manifest::{Fields, Limits, Manifest, Need, Subscription};
 pub use protect::{PlaceConfig, ProtectConfig, ProtectMode, TypeConfig};
+pub use updates::{
+    DownloadConfig, PreflightConfig, RepositoryConfig, Source, UPDATES_FILE, UpdatesConfig,
+};
 
 /// Longest file that is parsed, in bytes.
 pub const FILE_MAX: u64 = 1 << 20;

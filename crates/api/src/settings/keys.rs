@@ -1,4 +1,4 @@
-//! Every key of both files: its type, range and default. The one place where a limit stands.
+//! Every key of all files: its type, range and default. The one place where a limit stands.
 //!
 //! The reader takes a key from here, so a value cannot be read without its check, and a key that is
 //! not listed in its table is unknown. The reference pages are tested against these tables.
@@ -297,6 +297,77 @@ pub(super) static CONFIG: &[&Table] = &[
     &CONFIG_GUARD,
 ];
 
+// How releases are got and tried out.
+pub(super) const REPOSITORIES_MAX: usize = 32;
+pub(super) const REPOSITORY: Group = Group {
+    name: "repository",
+    kind: "a list of tables",
+    allowed: "at most 32",
+    default: "none",
+    example: "[[repository]]",
+};
+pub(super) const DOWNLOAD: Group = group("download", "[download]");
+pub(super) const PREFLIGHT: Group = group("preflight", "[preflight]");
+pub(super) const REPOSITORY_NAME: Text = Text {
+    name: "name",
+    rule: "1 to 32 of a-z, 0-9 and '-', first a letter, last not '-'",
+    example: "\"acme\"",
+};
+pub(super) const URL_MAX: usize = 2048;
+pub(super) const URL: Text = Text {
+    name: "url",
+    rule: "https://, http:// or the absolute path of a folder; at most 2048 bytes, without a user, '?', '#', '..' or blanks",
+    example: "\"https://updates.example.org/outrigger\"",
+};
+pub(super) const ROOT: FilePath =
+    FilePath { name: "root", relative: false, max: PATH_MAX, default: Given::Required };
+pub(super) const RELEASES: List = List {
+    name: "engines",
+    of: "names of engines, at least one",
+    max: ENGINES_MAX,
+    example: "[\"hashlist\"]",
+};
+pub(super) const PACKAGE_BYTES: Integer = Integer {
+    name: "package_bytes",
+    unit: Unit::Bytes,
+    min: 1 << 10,
+    max: 1 << 30,
+    default: Some(256 << 20),
+};
+pub(super) const UNPACKED_BYTES: Integer = Integer {
+    name: "unpacked_bytes",
+    unit: Unit::Bytes,
+    min: 1 << 10,
+    max: 8 << 30,
+    default: Some(1 << 30),
+};
+pub(super) const FILES_MAX: Integer = count("files_max", 1, 100_000, 10_000);
+pub(super) const STALL_MS: Integer = milliseconds("stall_ms", 100, 600_000, 10_000);
+pub(super) const DOWNLOAD_MS: Integer = milliseconds("total_ms", 1000, 3_600_000, 300_000);
+pub(super) const KNOWN_GOOD: FilePath =
+    FilePath { name: "known_good", relative: false, max: PATH_MAX, default: Given::Nothing };
+pub(super) const SAMPLES_MIN: Integer = count("samples_min", 0, 1_000_000, 100);
+pub(super) const SAMPLES_MAX: Integer = count("samples_max", 1, 10_000_000, 20_000);
+pub(super) const PREFLIGHT_MS: Integer = milliseconds("total_ms", 1000, 600_000, 20_000);
+pub(super) const P99_MS: Integer = milliseconds("p99_ms", 1, 10_000, 50);
+
+pub(super) static UPDATES_TOP: Table =
+    Table { path: "", keys: &[&STATE_DIR, &CONTROL_SOCKET, &REPOSITORY, &DOWNLOAD, &PREFLIGHT] };
+pub(super) static UPDATES_REPOSITORY: Table =
+    Table { path: "[repository]", keys: &[&REPOSITORY_NAME, &URL, &ROOT, &RELEASES] };
+pub(super) static UPDATES_DOWNLOAD: Table = Table {
+    path: "download",
+    keys: &[&PACKAGE_BYTES, &UNPACKED_BYTES, &FILES_MAX, &STALL_MS, &DOWNLOAD_MS],
+};
+pub(super) static UPDATES_PREFLIGHT: Table = Table {
+    path: "preflight",
+    keys: &[&KNOWN_GOOD, &SAMPLES_MIN, &SAMPLES_MAX, &PREFLIGHT_MS, &P99_MS],
+};
+
+/// The tables of `updates.toml`.
+pub(super) static UPDATES: &[&Table] =
+    &[&UPDATES_TOP, &UPDATES_REPOSITORY, &UPDATES_DOWNLOAD, &UPDATES_PREFLIGHT];
+
 const fn count(name: &'static str, min: u64, max: u64, default: u64) -> Integer {
     Integer { name, unit: Unit::One, min, max, default: Some(default) }
 }
@@ -361,8 +432,17 @@ mod tests {
     }
 
     #[test]
+    fn the_page_of_updates_tells_every_key_with_its_range_and_default() {
+        assert_described("updates.md", UPDATES);
+    }
+
+    #[test]
     fn every_default_is_within_its_range() {
-        for key in [&MEMORY_BYTES, &THREADS, &BUDGET_MS, &MAX_FILES, &RESTARTS_MAX, &UID] {
+        let keys = [
+            [&MEMORY_BYTES, &THREADS, &BUDGET_MS, &MAX_FILES, &RESTARTS_MAX, &UID],
+            [&PACKAGE_BYTES, &UNPACKED_BYTES, &FILES_MAX, &STALL_MS, &SAMPLES_MIN, &P99_MS],
+        ];
+        for key in keys.concat() {
             if let Some(default) = key.default {
                 assert!((key.min..=key.max).contains(&default), "{}", Key::name(key));
             }

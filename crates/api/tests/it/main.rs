@@ -5,6 +5,7 @@ mod config;
 mod files;
 mod hostile;
 mod manifest;
+mod updates;
 
 use std::fmt::Display;
 use std::path::Path;

@@ -1,0 +1,218 @@
+//! `updates.toml`: where releases come from, and what is asked of them before they decide.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::key::EngineName;
+use crate::settings::error::{Problem, SettingsErrors, quoted};
+use crate::settings::file;
+use crate::settings::keys;
+use crate::settings::reader::{Report, Section};
+
+/// Where the file lies.
+pub const UPDATES_FILE: &str = "/etc/outrigger/updates.toml";
+
+/// What the administrator decided about releases on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpdatesConfig {
+    /// Where slots and journal lie; the host's `state_dir`.
+    pub state_dir: PathBuf,
+    /// Where the host is asked to put a release in force.
+    pub control_socket: PathBuf,
+    /// Where releases come from. No engine stands under two of them.
+    pub repositories: Vec<RepositoryConfig>,
+    /// Limits of what is fetched.
+    pub download: DownloadConfig,
+    /// What a release must stand before it decides.
+    pub preflight: PreflightConfig,
+}
+
+/// A publisher's repository.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepositoryConfig {
+    /// What it is called here; unique.
+    pub name: String,
+    /// Where it is.
+    pub source: Source,
+    /// The first root metadata that is trusted, got by another way than from the repository.
+    pub root: PathBuf,
+    /// The engines that it may release, in the order in which they are looked at.
+    pub engines: Vec<EngineName>,
+}
+
+/// Where a repository is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// An address, without the slash at its end.
+    Http(String),
+    /// A folder of this machine.
+    Folder(PathBuf),
+}
+
+/// Limits of what is fetched. A release over one of them is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DownloadConfig {
+    /// Largest package, in bytes.
+    pub package_bytes: u64,
+    /// Most bytes that a package may hold when unpacked.
+    pub unpacked_bytes: u64,
+    /// Most files that it may hold.
+    pub files_max: u32,
+    /// Longest time without a byte.
+    pub stall_ms: u32,
+    /// Longest time for one file of the repository.
+    pub total_ms: u32,
+}
+
+/// What a release must stand before it decides.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreflightConfig {
+    /// The corpus of what is known to be good; without it only this machine's own recording is replayed.
+    pub known_good: Option<PathBuf>,
+    /// Fewest recorded events that a release must have been tried on.
+    pub samples_min: u32,
+    /// Most recorded events that it is tried on, from each source.
+    pub samples_max: u32,
+    /// Longest time for the whole of it.
+    pub total_ms: u32,
+    /// Longest verdict of 99 in a hundred.
+    pub p99_ms: u32,
+}
+
+impl Default for UpdatesConfig {
+    /// What an empty file says: nothing is offered.
+    fn default() -> Self {
+        read_updates(&Section::absent(&Report::new(Path::new(""), ""), &keys::UPDATES_TOP))
+    }
+}
+
+impl UpdatesConfig {
+    /// Reads `text`, which came from `file`.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with it, up to [`crate::settings::ERRORS_MAX`].
+    pub fn parse(text: &str, file: &Path) -> Result<Self, SettingsErrors> {
+        let document = file::document(text, file)?;
+        let report = Report::new(file, text);
+        let top = Section::top(&report, &document, &keys::UPDATES_TOP, keys::UPDATES);
+        let updates = read_updates(&top);
+        report.finish(Some(updates))
+    }
+
+    /// Reads `file`.
+    ///
+    /// # Errors
+    ///
+    /// As [`UpdatesConfig::parse`], and if the file cannot be read, is too long or is not UTF-8.
+    pub fn read(file: &Path) -> Result<Self, SettingsErrors> {
+        Self::parse(&file::load(file)?, file)
+    }
+
+    /// The repository that may release `engine`.
+    pub fn repository_of(&self, engine: &EngineName) -> Option<&RepositoryConfig> {
+        self.repositories.iter().find(|repository| repository.engines.contains(engine))
+    }
+}
+
+fn read_updates(top: &Section<'_>) -> UpdatesConfig {
+    let download = top.section(&keys::DOWNLOAD, &keys::UPDATES_DOWNLOAD, keys::UPDATES);
+    let preflight = top.section(&keys::PREFLIGHT, &keys::UPDATES_PREFLIGHT, keys::UPDATES);
+    UpdatesConfig {
+        // Both have defaults, so nothing stands for one that was refused.
+        state_dir: top.path(&keys::STATE_DIR).unwrap_or_default(),
+        control_socket: top.path(&keys::CONTROL_SOCKET).unwrap_or_default(),
+        repositories: read_repositories(top),
+        download: DownloadConfig {
+            package_bytes: download.long(&keys::PACKAGE_BYTES),
+            unpacked_bytes: download.long(&keys::UNPACKED_BYTES),
+            files_max: download.number(&keys::FILES_MAX),
+            stall_ms: download.number(&keys::STALL_MS),
+            total_ms: download.number(&keys::DOWNLOAD_MS),
+        },
+        preflight: PreflightConfig {
+            known_good: preflight.path(&keys::KNOWN_GOOD),
+            samples_min: preflight.number(&keys::SAMPLES_MIN),
+            samples_max: preflight.number(&keys::SAMPLES_MAX),
+            total_ms: preflight.number(&keys::PREFLIGHT_MS),
+            p99_ms: preflight.number(&keys::P99_MS),
+        },
+    }
+}
+
+fn read_repositories(top: &Section<'_>) -> Vec<RepositoryConfig> {
+    let max = keys::REPOSITORIES_MAX;
+    let tables = top.sections(&keys::REPOSITORY, max, &keys::UPDATES_REPOSITORY, keys::UPDATES);
+    let mut read: Vec<(RepositoryConfig, &Section<'_>)> = Vec::with_capacity(tables.len());
+    for table in &tables {
+        let name = table.checked(&keys::REPOSITORY_NAME, |text| text.parse::<EngineName>().ok());
+        let source = table.checked(&keys::URL, source);
+        let root = table.path(&keys::ROOT);
+        let engines = read_engines(table, &read);
+        let (Some((name, _)), Some((source, _)), Some(root)) = (name, source, root) else {
+            continue;
+        };
+        // A repository is called by the rule for engines: its name becomes a folder's as well.
+        let name = name.as_str().to_owned();
+        if let Some((_, first)) = read.iter().find(|(known, _)| known.name == name) {
+            table.duplicate(&keys::REPOSITORY_NAME, quoted(&name), first);
+        }
+        read.push((RepositoryConfig { name, source, root, engines }, table));
+    }
+    read.into_iter().map(|(repository, _)| repository).collect()
+}
+
+/// The engines of `table`, none of which stands there twice or under a repository `before`.
+fn read_engines(
+    table: &Section<'_>,
+    before: &[(RepositoryConfig, &Section<'_>)],
+) -> Vec<EngineName> {
+    let Some(list) = table.value(&keys::RELEASES) else {
+        table.missing(&keys::RELEASES);
+        return Vec::new();
+    };
+    if list.is_empty_list() {
+        list.refuse(|| (Problem::Empty, Some("name the engines that it releases".to_owned())));
+    }
+    let mut names: Vec<EngineName> = Vec::new();
+    for text in table.arguments(&keys::RELEASES) {
+        let Ok(name) = text.parse::<EngineName>() else {
+            list.refuse(|| {
+                let (found, allowed) = (quoted(&text), keys::NAME.rule.to_owned());
+                (Problem::NotAllowed { found, allowed }, None)
+            });
+            continue;
+        };
+        let other = before.iter().find(|(repository, _)| repository.engines.contains(&name));
+        if names.contains(&name) {
+            table.conflict(&keys::RELEASES, format!("{} stands here twice", quoted(name.as_str())));
+        } else if let Some((repository, _)) = other {
+            let (name, repository) = (quoted(name.as_str()), quoted(&repository.name));
+            table.conflict(&keys::RELEASES, format!("{name} is released by {repository} already"));
+        } else {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// What `text` points to.
+fn source(text: &str) -> Option<Source> {
+    let plain = |text: &str| {
+        text.len() <= keys::URL_MAX
+            && !text.contains("..")
+            && text
+                .bytes()
+                .all(|byte| byte.is_ascii_graphic() && !br#"?#"\<>^`{|}"#.contains(&byte))
+    };
+    let web = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    if let Some(rest) = web {
+        let host = rest.split('/').next().unwrap_or_default();
+        let good = plain(text) && !host.is_empty() && !host.contains('@');
+        return good.then(|| Source::Http(text.trim_end_matches('/').to_owned()));
+    }
+    let path = Path::new(text);
+    let normal =
+        path.components().all(|part| matches!(part, Component::RootDir | Component::Normal(_)));
+    let good = path.is_absolute() && normal && text.len() <= keys::URL_MAX && !text.contains('\0');
+    good.then(|| Source::Folder(path.to_owned()))
+}
