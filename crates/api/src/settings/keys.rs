@@ -341,7 +341,7 @@ pub(super) const UNPACKED_BYTES: Integer = Integer {
     max: 8 << 30,
     default: Some(1 << 30),
 };
-pub(super) const FILES_MAX: Integer = count("files_max", 1, 100_000, 10_000);
+pub(super) const FILES_MAX: Integer = count("files_max", 1, 4096, 4096);
 pub(super) const STALL_MS: Integer = milliseconds("stall_ms", 100, 600_000, 10_000);
 pub(super) const DOWNLOAD_MS: Integer = milliseconds("total_ms", 1000, 3_600_000, 300_000);
 pub(super) const KNOWN_GOOD: FilePath =

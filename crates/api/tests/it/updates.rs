@@ -107,7 +107,7 @@ fn what_is_wrong_is_told_with_file_line_key_and_limit() {
         (
             "files_max = 10",
             "files_max = 200000",
-            "updates.toml:20:13: download.files_max: 200000 is out of range: 1 to 100000",
+            "updates.toml:20:13: download.files_max: 200000 is out of range: 1 to 4096",
         ),
         (
             "stall_ms = 500",
