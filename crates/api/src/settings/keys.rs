@@ -321,7 +321,7 @@ pub(super) const URL: Text = Text {
 };
 pub(super) const ROOT: FilePath =
     FilePath { name: "root", relative: false, max: PATH_MAX, default: Given::Required };
-pub(super) const RELEASES: List = List {
+pub(super) const REPOSITORY_ENGINES: List = List {
     name: "engines",
     of: "names of engines, at least one",
     max: ENGINES_MAX,
@@ -354,7 +354,7 @@ pub(super) const P99_MS: Integer = milliseconds("p99_ms", 1, 10_000, 50);
 pub(super) static UPDATES_TOP: Table =
     Table { path: "", keys: &[&STATE_DIR, &CONTROL_SOCKET, &REPOSITORY, &DOWNLOAD, &PREFLIGHT] };
 pub(super) static UPDATES_REPOSITORY: Table =
-    Table { path: "[repository]", keys: &[&REPOSITORY_NAME, &URL, &ROOT, &RELEASES] };
+    Table { path: "[repository]", keys: &[&REPOSITORY_NAME, &URL, &ROOT, &REPOSITORY_ENGINES] };
 pub(super) static UPDATES_DOWNLOAD: Table = Table {
     path: "download",
     keys: &[&PACKAGE_BYTES, &UNPACKED_BYTES, &FILES_MAX, &STALL_MS, &DOWNLOAD_MS],

@@ -166,15 +166,15 @@ fn read_engines(
     table: &Section<'_>,
     before: &[(RepositoryConfig, &Section<'_>)],
 ) -> Vec<EngineName> {
-    let Some(list) = table.value(&keys::RELEASES) else {
-        table.missing(&keys::RELEASES);
+    let Some(list) = table.value(&keys::REPOSITORY_ENGINES) else {
+        table.missing(&keys::REPOSITORY_ENGINES);
         return Vec::new();
     };
     if list.is_empty_list() {
         list.refuse(|| (Problem::Empty, Some("name the engines that it releases".to_owned())));
     }
     let mut names: Vec<EngineName> = Vec::new();
-    for text in table.arguments(&keys::RELEASES) {
+    for text in table.arguments(&keys::REPOSITORY_ENGINES) {
         let Ok(name) = text.parse::<EngineName>() else {
             list.refuse(|| {
                 let (found, allowed) = (quoted(&text), keys::NAME.rule.to_owned());
@@ -184,10 +184,16 @@ fn read_engines(
         };
         let other = before.iter().find(|(repository, _)| repository.engines.contains(&name));
         if names.contains(&name) {
-            table.conflict(&keys::RELEASES, format!("{} stands here twice", quoted(name.as_str())));
+            table.conflict(
+                &keys::REPOSITORY_ENGINES,
+                format!("{} stands here twice", quoted(name.as_str())),
+            );
         } else if let Some((repository, _)) = other {
             let (name, repository) = (quoted(name.as_str()), quoted(&repository.name));
-            table.conflict(&keys::RELEASES, format!("{name} is released by {repository} already"));
+            table.conflict(
+                &keys::REPOSITORY_ENGINES,
+                format!("{name} is released by {repository} already"),
+            );
         } else {
             names.push(name);
         }
