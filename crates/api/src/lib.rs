@@ -13,6 +13,7 @@
 pub mod catalogue;
 pub mod control;
 pub mod coverage;
+pub mod fetch;
 pub mod frame;
 pub mod key;
 pub mod ledger;

@@ -15,3 +15,5 @@
 //! limits, in one place each, and no byte of it is written outside its slot.
 
 #![forbid(unsafe_code)]
+
+pub mod repository;
