@@ -1,16 +1,17 @@
-//! What is written down before anything starts: the engine's manifest, the host's configuration, and
-//! where releases come from.
+//! What is written down before anything starts: the engine's manifest, what a package of it says about
+//! itself, the list of its releases, the host's configuration, and where releases come from.
 //!
-//! All are TOML files. A file is taken whole or not at all: [`Manifest::parse`],
-//! [`HostConfig::parse`] and [`UpdatesConfig::parse`] give either a value in which every key was checked, or every error that was
-//! found, each with file, line, column, key, what was found, the limit and a suggestion.
+//! All are TOML files. A file is taken whole or not at all: [`Manifest::parse`], [`Release::parse`],
+//! [`Releases::parse`], [`HostConfig::parse`] and [`UpdatesConfig::parse`] give either a value in which
+//! every key was checked, or every error that was found, each with file, line, column, key, what was
+//! found, the limit and a suggestion.
 //!
-//! A manifest comes with a vendor's package and is hostile. Before a file is parsed its length and
+//! All but the last two come from a vendor and are hostile. Before a file is parsed its length and
 //! the number of its values are checked, nesting and lists are limited, and only [`ERRORS_MAX`] errors
 //! are kept (the rest is counted), so that reading any file takes less than 100 MiB and a moment.
 //!
 //! The keys, their ranges and defaults stand in one place, `settings/keys.rs`; the reference pages
-//! `docs/reference/manifest.md` and `docs/reference/configuration.md` are tested against it.
+//! `docs/reference/manifest.md`, `release.md` and `configuration.md` there are tested against it.
 
 mod config;
 mod error;
@@ -20,6 +21,7 @@ mod kind;
 mod manifest;
 mod protect;
 mod reader;
+mod release;
 mod suggest;
 mod updates;
 mod values;
@@ -30,6 +32,11 @@ pub use config::{
 pub use error::{ERRORS_MAX, Place, Problem, SettingsError, SettingsErrors};
 pub use manifest::{Fields, Limits, Manifest, Need, Subscription};
 pub use protect::{PlaceConfig, ProtectConfig, ProtectMode, TypeConfig};
+pub use release::{
+    ContentHead, DEPTH_MAX, MANIFEST_FILE, NAME_MAX, Offered, PATH_MAX, PathFault, RELEASE_FILE,
+    RELEASE_FILES_MAX, RELEASE_FORMAT, RELEASES_FILE, RELEASES_MAX, Release, ReleaseFile, Releases,
+    check_path, package_target, release_version, releases_target,
+};
 pub use updates::{
     DownloadConfig, PreflightConfig, RepositoryConfig, Source, UPDATES_FILE, UpdatesConfig,
 };

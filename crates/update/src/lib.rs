@@ -17,3 +17,4 @@
 #![forbid(unsafe_code)]
 
 pub mod repository;
+pub mod package;

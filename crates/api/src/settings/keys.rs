@@ -1,14 +1,16 @@
-//! Every key of all files: its type, range and default. The one place where a limit stands.
+//! Every key of every file: its type, range and default. The one place where a limit stands.
 //!
 //! The reader takes a key from here, so a value cannot be read without its check, and a key that is
 //! not listed in its table is unknown. The reference pages are tested against these tables.
 
+use crate::release::Part;
 use crate::settings::config::OnQuarantine;
 use crate::settings::kind::{
-    Choice, FilePath, Flag, Given, Group, Integer, List, Table, Text, Unit,
+    Choice, FilePath, Flag, Given, Group, Integer, List, Must, Table, Text, Unit,
 };
 use crate::settings::manifest::Need;
 use crate::settings::protect::ProtectMode;
+use crate::settings::release::RELEASE_FORMAT;
 use crate::verdict::{Fallback, Mode, VerdictBasis};
 
 /// Longest path, in bytes (`PATH_MAX` less the closing NUL).
@@ -24,14 +26,11 @@ pub(super) const LABEL_MAX: usize = 64;
 /// Largest version of the contract that a manifest may name.
 pub(super) const CONTRACT_MAX: u32 = 65_535;
 
+const NAME_RULE: &str = "1 to 32 of a-z, 0-9 and '-', first a letter, last not '-'";
 const LABEL_RULE: &str = "1 to 64 printable characters";
 
 // The manifest.
-pub(super) const NAME: Text = Text {
-    name: "name",
-    rule: "1 to 32 of a-z, 0-9 and '-', first a letter, last not '-'",
-    example: "\"hashlist\"",
-};
+pub(super) const NAME: Text = Text { name: "name", rule: NAME_RULE, example: "\"hashlist\"" };
 pub(super) const VENDOR: Text =
     Text { name: "vendor", rule: LABEL_RULE, example: "\"Example Security\"" };
 pub(super) const VERSION: Text = Text { name: "version", rule: LABEL_RULE, example: "\"1.0.0\"" };
@@ -120,6 +119,106 @@ pub(super) static MANIFEST_LIMITS: Table = Table {
 /// The tables of a manifest.
 pub(super) static MANIFEST: &[&Table] =
     &[&MANIFEST_TOP, &MANIFEST_ENTRY, &MANIFEST_EVENT, &MANIFEST_NEEDS, &MANIFEST_LIMITS];
+
+// What a package says about itself, and the list of an engine's releases.
+/// Longest requirement on versions, in bytes.
+pub(super) const REQUIREMENT_MAX: usize = 256;
+
+pub(super) const FORMAT: Must = Must(Integer {
+    name: "format",
+    unit: Unit::One,
+    min: RELEASE_FORMAT as u64,
+    max: RELEASE_FORMAT as u64,
+    default: None,
+});
+pub(super) const PART: Choice<Part> = Choice {
+    name: "part",
+    words: &[("code", Part::Code), ("content", Part::Content)],
+    default: Given::Required,
+};
+pub(super) const OF_ENGINE: Text =
+    Text { name: "engine", rule: NAME_RULE, example: "\"hashlist\"" };
+pub(super) const RELEASE_VERSION: Text = Text {
+    name: "version",
+    rule: "a semantic version without build metadata, at most 64 characters",
+    example: "\"1.0.0\"",
+};
+pub(super) const CONTENT_HEAD: Group = Group {
+    name: "content",
+    kind: "a table",
+    allowed: "just where `part` is \"content\"",
+    default: "required there",
+    example: "[content]",
+};
+pub(super) const FILE: Group = Group {
+    name: "file",
+    kind: "a list of tables",
+    allowed: "1 to 4096",
+    default: "required",
+    example: "[[file]]",
+};
+pub(super) const CONTENT_TYPE: Text =
+    Text { name: "type", rule: NAME_RULE, example: "\"hash-list\"" };
+pub(super) const SCHEMA: Must =
+    Must(Integer { name: "schema", unit: Unit::One, min: 1, max: 65_535, default: None });
+pub(super) const INTERPRETER: Text = Text {
+    name: "interpreter",
+    rule: "a requirement on semantic versions, at most 256 bytes",
+    example: "\">=1.0, <2\"",
+};
+pub(super) const MEMBER: Text = Text {
+    name: "path",
+    rule: "at most 160 bytes and 8 names of 1 to 80 of a-z, A-Z, 0-9 and ._+-, each first a letter, a \
+           digit or '_', with '/' between them; not \"release.toml\"",
+    example: "\"bin/engine\"",
+};
+pub(super) const SIZE: Must =
+    Must(Integer { name: "size", unit: Unit::Bytes, min: 0, max: 1 << 30, default: None });
+pub(super) const SHA256: Text = Text {
+    name: "sha256",
+    rule: "64 of 0-9 and a-f",
+    example: "\"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"",
+};
+pub(super) const EXECUTABLE: Flag = Flag { name: "executable", default: false };
+
+pub(super) static RELEASE_TOP: Table =
+    Table { path: "", keys: &[&FORMAT, &PART, &OF_ENGINE, &RELEASE_VERSION, &CONTENT_HEAD, &FILE] };
+/// The top of a file that a package is to be built from.
+pub(super) static TEMPLATE_TOP: Table =
+    Table { path: "", keys: &[&FORMAT, &PART, &OF_ENGINE, &RELEASE_VERSION, &CONTENT_HEAD] };
+pub(super) static RELEASE_CONTENT: Table =
+    Table { path: "content", keys: &[&CONTENT_TYPE, &SCHEMA, &INTERPRETER] };
+pub(super) static RELEASE_FILE: Table =
+    Table { path: "[file]", keys: &[&MEMBER, &SIZE, &SHA256, &EXECUTABLE] };
+
+/// The tables of a package's description.
+pub(super) static RELEASE: &[&Table] = &[&RELEASE_TOP, &RELEASE_CONTENT, &RELEASE_FILE];
+/// The tables of what one is built from.
+pub(super) static TEMPLATE: &[&Table] = &[&TEMPLATE_TOP, &RELEASE_CONTENT];
+
+pub(super) const OFFERED: Group = Group {
+    name: "release",
+    kind: "a list of tables",
+    allowed: "at most 1024",
+    default: "none",
+    example: "[[release]]",
+};
+pub(super) const TARGET: Text = Text {
+    name: "target",
+    rule: "`ENGINE/PART/VERSION.tar.gz`",
+    example: "\"hashlist/code/1.0.0.tar.gz\"",
+};
+pub(super) const PUBLISHED: Text = Text {
+    name: "published",
+    rule: "a time of RFC 3339, in UTC and whole seconds",
+    example: "\"2026-01-31T12:00:00Z\"",
+};
+pub(super) static RELEASES_TOP: Table = Table { path: "", keys: &[&FORMAT, &OF_ENGINE, &OFFERED] };
+pub(super) static RELEASES_OFFERED: Table =
+    Table { path: "[release]", keys: &[&PART, &RELEASE_VERSION, &TARGET, &PUBLISHED] };
+
+/// The tables of a list of releases.
+pub(super) static RELEASES: &[&Table] = &[&RELEASES_TOP, &RELEASES_OFFERED];
 
 // The host's configuration.
 const MODE_WORDS: &[(&str, Mode)] = &[("enforce", Mode::Enforce), ("monitor", Mode::Monitor)];

@@ -46,6 +46,9 @@ pub(super) struct Integer {
     pub(super) default: Option<u64>,
 }
 
+/// A whole number that must be there.
+pub(super) struct Must(pub(super) Integer);
+
 /// One of a few words.
 pub(super) struct Choice<T: 'static> {
     pub(super) name: &'static str,
@@ -163,6 +166,28 @@ impl Key for Integer {
     fn example(&self) -> String {
         let value = self.default.unwrap_or(self.min);
         if self.unit == Unit::Bytes { format!("\"{}\"", bytes(value)) } else { value.to_string() }
+    }
+}
+
+impl Key for Must {
+    fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    fn kind(&self) -> &'static str {
+        self.0.kind()
+    }
+
+    fn allowed(&self) -> String {
+        self.0.allowed()
+    }
+
+    fn default(&self) -> String {
+        Given::Required.describe()
+    }
+
+    fn example(&self) -> String {
+        self.0.example()
     }
 }
 

@@ -9,7 +9,7 @@ use toml_edit::Value as Toml;
 use crate::settings::error::{Problem, quoted};
 use crate::settings::keys::ARGUMENT_MAX;
 use crate::settings::kind::{
-    Choice, FilePath, Flag, Given, Integer, Key, List, Text, Unit, bytes, words,
+    Choice, FilePath, Flag, Given, Integer, Key, List, Must, Text, Unit, bytes, words,
 };
 use crate::settings::reader::{Section, Value};
 use crate::settings::suggest::nearest;
@@ -58,6 +58,14 @@ impl Section<'_> {
                 None
             }
         }
+    }
+
+    /// The number of `key`, which must be there.
+    pub(super) fn required(&self, key: &'static Must) -> Option<u64> {
+        if self.value(key).is_none() {
+            self.missing(key);
+        }
+        self.optional(&key.0)
     }
 
     /// The number of `key`, or its default.

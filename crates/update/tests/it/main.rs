@@ -1,0 +1,3 @@
+//! What needs a file system: packages, repositories.
+
+mod package;
