@@ -18,3 +18,4 @@
 
 pub mod repository;
 pub mod package;
+pub mod publish;

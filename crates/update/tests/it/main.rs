@@ -1,3 +1,4 @@
 //! What needs a file system: packages, repositories.
 
 mod package;
+mod publish;

@@ -244,7 +244,7 @@ fn files_that_are_not_those_listed() {
     assert_eq!(named(two, &[a.clone(), b.clone(), b.clone()]), "duplicate-path");
     assert_eq!(named(two, &[a.clone(), file("release.toml", b"")]), "duplicate-path");
     assert_eq!(named(two, &[b.clone(), a.clone()]), "order");
-    assert_eq!(named(two, &[a.clone()]), "missing-file");
+    assert_eq!(named(two, std::slice::from_ref(&a)), "missing-file");
     assert_eq!(named(two, &[a.clone(), file("b", b"three")]), "size");
     assert_eq!(named(two, &[a, file("b", b"3")]), "sum");
     assert_eq!(named(&[two[1], two[0]], &[b, file("a", b"1")]), "order");
