@@ -19,3 +19,4 @@
 pub mod repository;
 pub mod package;
 pub mod publish;
+pub mod store;

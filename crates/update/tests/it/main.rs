@@ -1,4 +1,5 @@
-//! What needs a file system: packages, repositories.
+//! What needs a file system: packages, repositories, the store.
 
 mod package;
 mod publish;
+mod store;
