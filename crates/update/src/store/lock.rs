@@ -15,10 +15,18 @@ const NAME: &str = "updates.lock";
 const NOTE_MAX: u64 = 200;
 
 /// The right to change the store, until it is dropped or the process ends, however it ends: the kernel
-/// lets go of it with the descriptor, which no child inherits.
+/// lets go of it with the descriptor, which no program inherits.
 #[derive(Debug)]
 pub(super) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A child that another thread has just begun has the descriptor, too, until it executes its program.
+        // Closing ours would leave it the lock.
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+    }
 }
 
 impl Lock {
@@ -32,7 +40,7 @@ impl Lock {
             Ok(()) => {
                 // The note is for people. One that cannot be written, on a full disk, hinders nothing.
                 let _ = note(&file);
-                Ok(Self { _file: file })
+                Ok(Self { file })
             }
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 Err(StoreError::Locked { path, holder: holder(&file) })
@@ -45,8 +53,9 @@ impl Lock {
 fn note(mut file: &File) -> std::io::Result<()> {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
+    let note = format!("process {} ({})\n", process::id(), name.to_string_lossy());
     file.set_len(0)?;
-    writeln!(file, "process {} ({})", process::id(), name.to_string_lossy())
+    file.write_all(note.as_bytes())
 }
 
 fn holder(file: &File) -> String {

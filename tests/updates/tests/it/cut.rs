@@ -1,0 +1,131 @@
+//! Power cuts and kills, through the store; and installers that are wrong on purpose, which must be caught.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use outrigger_update_tests::install::{AFTER, BEFORE, Manner, ThroughStore};
+use outrigger_update_tests::{Effort, Scenario, cut, kill};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_outrigger-test-install");
+
+fn through_store(manner: Manner, from_scratch: bool) -> ThroughStore {
+    ThroughStore { program: PROGRAM.into(), manner, from_scratch }
+}
+
+fn effort() -> Effort {
+    Effort::from_env().expect("the environment")
+}
+
+/// Enough to find what is wrong on purpose, in either form of the tests.
+fn thorough() -> Effort {
+    Effort { singles: true, random: 4, seed: 1, ..effort() }
+}
+
+#[test]
+fn an_update_cut_off_anywhere_leaves_one_version_in_force() {
+    let report = cut::explore(&through_store(Manner::Right, false), &effort());
+
+    let report = report.unwrap_or_else(|error| panic!("{error:?}"));
+    println!("update: {report}");
+    assert!(report.cuts > 50 && report.checked > report.cuts / 2, "{report}");
+}
+
+#[test]
+fn a_first_install_cut_off_anywhere_leaves_none_or_one_version_in_force() {
+    let report = cut::explore(&through_store(Manner::Right, true), &effort());
+
+    let report = report.unwrap_or_else(|error| panic!("{error:?}"));
+    println!("first install: {report}");
+    assert!(report.cuts > 50 && report.checked > report.cuts / 2, "{report}");
+}
+
+#[test]
+fn an_update_killed_at_any_system_call_leaves_one_version_in_force() {
+    let report = kill::everywhere(&through_store(Manner::Right, false), &effort());
+
+    let report = report.unwrap_or_else(|error| panic!("{error:?}"));
+    println!("update: {report}");
+    assert!(report.kills * effort().kill_every + effort().kill_every > report.calls, "{report}");
+}
+
+#[test]
+fn a_first_install_killed_at_any_system_call_leaves_none_or_one_version_in_force() {
+    let report = kill::everywhere(&through_store(Manner::Right, true), &effort());
+
+    let report = report.unwrap_or_else(|error| panic!("{error:?}"));
+    println!("first install: {report}");
+    assert!(report.kills * effort().kill_every + effort().kill_every > report.calls, "{report}");
+}
+
+#[test]
+fn files_that_are_not_durable_when_the_commit_is_are_caught() {
+    let caught = cut::explore(&through_store(Manner::LateFiles, false), &thorough());
+
+    let error = caught.expect_err("the commit came before the files were durable");
+    let told = format!("{error:?}");
+    assert!(told.contains("was staged") || told.contains("cannot read"), "{told}");
+    assert!(told.contains("seed 1, cut ") && told.contains("lost or torn:\n"), "{told}");
+}
+
+#[test]
+fn files_that_come_after_the_commit_are_caught_by_killing() {
+    let effort = Effort { kill_every: 1, ..effort() };
+    let caught = kill::everywhere(&through_store(Manner::FilesAfterCommit, false), &effort);
+
+    let told = format!("{:?}", caught.expect_err("the commit came before the files"));
+    assert!(told.contains("killed at the beginning of system call"), "{told}");
+}
+
+/// A file that is replaced, whole and for good.
+struct OneFile {
+    manner: &'static str,
+}
+
+impl Scenario for OneFile {
+    fn prepare(&self, root: &Path) -> Result<()> {
+        Ok(fs::write(root.join("version"), "1.0.0".repeat(300))?)
+    }
+
+    fn command(&self, root: &Path) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.arg("file").arg(self.manner).arg(root).arg("2.0.0");
+        command
+    }
+
+    fn check(&self, root: &Path, said: &str) -> Result<()> {
+        let found = fs::read_to_string(root.join("version")).context("the file is gone")?;
+        let (old, new) = (found == "1.0.0".repeat(300), found == "2.0.0".repeat(300));
+        ensure!(old || new, "the file is torn");
+        ensure!(old || said.contains(BEFORE), "it was replaced too early");
+        ensure!(new || !said.lines().any(|line| line == AFTER), "what was promised is lost");
+        Ok(())
+    }
+}
+
+#[test]
+fn a_file_replaced_durably_survives_every_cut() {
+    let report = cut::explore(&OneFile { manner: "durable" }, &thorough());
+
+    let report = report.unwrap_or_else(|error| panic!("{error:?}"));
+    assert!(report.checked >= 6, "{report}");
+}
+
+#[test]
+fn a_rename_of_a_file_that_is_not_durable_is_caught() {
+    let caught = cut::explore(&OneFile { manner: "unsynced-file" }, &thorough());
+
+    let told = format!("{:?}", caught.expect_err("the file was not made durable"));
+    assert!(told.contains("the file is torn"), "{told}");
+    assert!(told.contains("write 1500 bytes at 0 of version.new"), "{told}");
+}
+
+#[test]
+fn a_promise_before_the_rename_is_durable_is_caught() {
+    let caught = cut::explore(&OneFile { manner: "unsynced-folder" }, &thorough());
+
+    let told = format!("{:?}", caught.expect_err("the folder was not made durable"));
+    assert!(told.contains("what was promised is lost"), "{told}");
+    assert!(told.contains("rename version.new"), "{told}");
+}

@@ -1,0 +1,3 @@
+//! Updates from outside, one test program.
+
+mod cut;
