@@ -201,6 +201,11 @@ impl Engine {
         }
     }
 
+    /// Whether it has answered a Ping that was sent after `since`.
+    pub(crate) const fn is_quiet(&self, since: u64) -> bool {
+        self.life.is_quiet(since)
+    }
+
     /// The host found a fault of this engine's.
     pub(crate) fn fault(
         &mut self,

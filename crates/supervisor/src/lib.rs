@@ -31,6 +31,7 @@ mod happening;
 mod launcher;
 mod life;
 mod meter;
+pub mod replay;
 mod supervisor;
 mod text;
 mod unit;

@@ -122,6 +122,8 @@ pub(crate) struct Life {
     misses: Tally,
     /// Counts the pings of all its processes, so that no answer fits a ping of another life.
     nonce: u64,
+    /// When the last Ping was sent.
+    pinged: u64,
 }
 
 impl Life {
@@ -135,6 +137,7 @@ impl Life {
             back_off: BackOff::new(terms.backoff, terms.backoff_max, window),
             misses: Tally::new(terms.misses_max, terms.miss_window),
             nonce: 0,
+            pinged: 0,
         }
     }
 
@@ -206,6 +209,7 @@ impl Life {
                     return None;
                 }
                 self.nonce += 1;
+                self.pinged = now;
                 *ping = Ping::Sent { sent: now, nonce: self.nonce };
                 Some(self.nonce)
             }
@@ -224,6 +228,14 @@ impl Life {
                 }
                 _ => false,
             },
+            _ => false,
+        }
+    }
+
+    /// Whether the last Ping was sent after `since` and has been answered.
+    pub(crate) const fn is_quiet(&self, since: u64) -> bool {
+        match self.state {
+            State::Docked { ping: Ping::Due { .. }, .. } => self.pinged > since,
             _ => false,
         }
     }

@@ -149,6 +149,12 @@ impl Supervisor {
         self.engines.get(engine).and_then(Engine::next_start)
     }
 
+    /// Whether `engine` has answered a Ping that was sent after `since`, so that it was done then with all
+    /// that it had read before.
+    pub(crate) fn is_quiet(&self, engine: EngineIndex, since: u64) -> bool {
+        self.engines.get(engine).is_some_and(|engine| engine.is_quiet(since))
+    }
+
     /// What every engine uses, in the order of [`Supervisor::status`]. Reads a few small files of the
     /// kernel's for each.
     pub fn usage(&self) -> Vec<Usage> {

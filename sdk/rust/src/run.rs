@@ -19,6 +19,10 @@ use crate::loading::Loading;
 /// Where an engine finds its content folder.
 pub const CONTENT_DIR: &str = "/content";
 
+/// Where a host that gives an engine no root of its own says that the folder is instead: a replay without
+/// root. An engine in its sandbox has no environment.
+const CONTENT_VARIABLE: &str = "OUTRIGGER_CONTENT_DIR";
+
 /// Why an engine ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -99,6 +103,9 @@ pub fn run_on(
     mut engine: impl Engine,
     content_dir: &Path,
 ) -> Result<Ended, RunError> {
+    let elsewhere =
+        std::env::var_os(CONTENT_VARIABLE).filter(|_| content_dir == Path::new(CONTENT_DIR));
+    let content_dir = elsewhere.as_deref().map_or(content_dir, Path::new);
     let Some((welcome, rings)) = shake_hands(control.as_fd(), &engine)? else {
         return Ok(Ended::HostGone);
     };
