@@ -20,6 +20,7 @@ pub mod mounts;
 pub mod notice;
 pub mod page;
 pub mod process;
+pub mod recording;
 mod sys;
 pub mod volumes;
 

@@ -5,5 +5,6 @@
 mod changes;
 mod harness;
 mod processes;
+mod recordings;
 mod sys;
 mod watch;
