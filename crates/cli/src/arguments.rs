@@ -82,6 +82,9 @@ pub(crate) enum Command {
     Reload,
     /// Drop every cached verdict, so that no file of a protected volume is held open
     Flush,
+    /// Feed recorded events to one engine, started here without a sandbox, and report what it says;
+    /// asks no host and needs no root
+    Replay(crate::replay::ReplayArguments),
     /// Hand over to a new build of the host, without a gap
     Upgrade {
         /// The new binary; the running binary's own path if not given

@@ -13,6 +13,7 @@
 
 mod arguments;
 mod link;
+mod replay;
 mod run;
 mod show;
 mod table;

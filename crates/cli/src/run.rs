@@ -8,9 +8,9 @@ use anyhow::{Context, Result, bail};
 use outrigger_api::control::{Decision, Request, Response};
 use outrigger_api::{Answer, Coverage};
 
-use crate::arguments::{Arguments, Command, UNREACHABLE, USAGE};
+use crate::arguments::{Arguments, BAD, Command, UNREACHABLE, USAGE};
 use crate::link::{Link, LinkError, Received};
-use crate::{show, text, top};
+use crate::{replay, show, text, top};
 
 /// How the host's answer is to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Outcome {
 /// What the arguments ask cannot be asked.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct UsageError(String);
+pub(crate) struct UsageError(pub(crate) String);
 
 /// Asks what `arguments` say and prints the answer to `out`.
 ///
@@ -42,6 +42,9 @@ struct UsageError(String);
 pub(crate) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome> {
     if let Command::Top { once, every } = arguments.command {
         return top::run(arguments, once, every, out);
+    }
+    if let Command::Replay(ref replayed) = arguments.command {
+        return replay::run(replayed, arguments.json, out);
     }
     let request = request(&arguments.command)?;
     let link = Link::open(&arguments.socket, &request, limit(arguments));
@@ -60,12 +63,14 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref() {
         Some(LinkError::RequestTooLong { .. }) => USAGE,
         _ if error.is::<UsageError>() => USAGE,
+        _ if error.is::<replay::ReplayFailed>() => BAD,
         _ => UNREACHABLE,
     }
 }
 
 fn request(command: &Command) -> Result<Request> {
     Ok(match command {
+        Command::Replay(_) => bail!("no host is asked for a replay"),
         Command::Status => Request::Status,
         Command::Engines => Request::Engines,
         Command::Top { .. } => Request::Ledger,

@@ -20,6 +20,7 @@
 //! each sample: what is read and written again has the same bytes. The sum at the end protects against
 //! accidents; against somebody who writes recordings only a signature would.
 
+mod corpus;
 mod error;
 mod header;
 mod reader;
@@ -27,11 +28,12 @@ mod redaction;
 mod sample;
 mod writer;
 
+pub use corpus::{Corpus, Samples};
 pub use error::RecordingError;
 pub use header::{Header, Kept};
 pub use reader::{Counts, Item, Reader};
 pub use redaction::Redaction;
-pub use sample::SAMPLE_MAX;
+pub use sample::{SAMPLE_MAX, write as encode};
 pub use writer::Writer;
 
 /// How a recording begins.

@@ -47,7 +47,7 @@ use window::{Found, Window};
 pub const IN_FLIGHT_MAX: usize = VERDICT_RING_BYTES as usize / VERDICT_SIZE - 1;
 /// Most questions in flight that come with a descriptor: an ordinary user may have few in sockets.
 const DESCRIPTORS_MAX: usize = 64;
-/// A question in a batch waits for those before it: it has so many budgets.
+/// A question in a batch has so many budgets at most.
 const BATCH_BUDGETS: u64 = 8;
 /// How long after its deadline a verdict may be seen, ns. The SDK answers before it, or not at all.
 const GRACE: u64 = 20 * MS;
@@ -287,8 +287,8 @@ impl Replay {
         self.collect();
         self.link = None;
         let detail = self.supervisor.status().pop().and_then(|status| status.last_fault);
-        let detail = detail.unwrap_or_default();
         let in_hand = self.window.lose(reason);
+        let detail = plain_detail(&detail.unwrap_or_default(), reason);
         self.ending.crashes.push(Crash { in_hand, reason, detail });
         if self.ending.crashes.len() <= self.limits.crashes as usize {
             self.supervisor.pardon(0, now);
@@ -395,13 +395,21 @@ impl Replay {
                 done += 1;
                 continue;
             }
-            if !self.put(self.limits.budget.saturating_mul(BATCH_BUDGETS)) {
+            if !self.put(self.time_in_batch()) {
                 break;
             }
             done += 1;
         }
         self.publish();
         done
+    }
+
+    /// How long a question in a batch has: it waits for those before it, and an engine that takes all the
+    /// time there is must not be held for one that hangs.
+    fn time_in_batch(&self) -> u64 {
+        let budget = self.limits.budget;
+        let hang = u64::from(self.spec.manifest.limits.hang_ms).saturating_mul(MS);
+        budget.saturating_mul(BATCH_BUDGETS).min(budget.max(hang / 2))
     }
 
     /// Asks the oldest suspect, once nothing else is in flight and the engine is at rest.
@@ -505,6 +513,14 @@ fn now() -> u64 {
     let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
     let nanos = u64::try_from(time.tv_nsec).unwrap_or(0);
     seconds.saturating_mul(1_000_000_000).saturating_add(nanos)
+}
+
+/// How it ended, without the reason, which stands beside it, and without which of its ends was seen first,
+/// which another run would not say.
+fn plain_detail(told: &str, reason: FailureReason) -> String {
+    let told = told.strip_prefix(reason.name()).unwrap_or(told);
+    let told = told.strip_prefix(": ").unwrap_or(told);
+    told.strip_prefix("closed its control socket and ").unwrap_or(told).to_owned()
 }
 
 /// A verdict and what the engine says of it.

@@ -36,7 +36,8 @@ use std::time::Duration;
 use crate::act::{Act, ContentAct};
 use crate::attack::Lie;
 
-const FILE: &str = "/content/behaviour";
+/// Its file in the content folder.
+const FILE: &str = "behaviour";
 
 /// What the engine is told to do.
 #[derive(Debug, Clone, Default)]
@@ -81,7 +82,9 @@ impl Behaviour {
 
     /// What stands in the file.
     pub(crate) fn told() -> Result<Self, String> {
-        let text = fs::read_to_string(FILE).map_err(|error| format!("{FILE}: {error}"))?;
+        let file = outrigger_sdk::content_dir().join(FILE);
+        let text =
+            fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
         text.trim().parse()
     }
 

@@ -59,4 +59,4 @@ pub use outrigger_api::{
     Answer, CaseId, Event, EventSet, FileKey, Loss, LossCause, Lost, ProcessKey, Verdict,
 };
 pub use question::Question;
-pub use run::{CONTENT_DIR, Ended, RunError, run, run_in, run_on};
+pub use run::{CONTENT_DIR, Ended, RunError, content_dir, run, run_in, run_on};

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -22,6 +22,12 @@ pub const CONTENT_DIR: &str = "/content";
 /// Where a host that gives an engine no root of its own says that the folder is instead: a replay without
 /// root. An engine in its sandbox has no environment.
 const CONTENT_VARIABLE: &str = "OUTRIGGER_CONTENT_DIR";
+
+/// Where the content folder is: [`CONTENT_DIR`], or where a host says that gives an engine no root of its
+/// own. Whoever uses [`run`] need not know.
+pub fn content_dir() -> PathBuf {
+    std::env::var_os(CONTENT_VARIABLE).map_or_else(|| PathBuf::from(CONTENT_DIR), PathBuf::from)
+}
 
 /// Why an engine ended well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

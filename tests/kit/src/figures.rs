@@ -11,6 +11,13 @@ use crate::stall;
 #[derive(Debug)]
 pub struct Late(String);
 
+impl Late {
+    /// As a failure of its own: tried once more, since other work on the machine does that too.
+    pub fn new(what: String) -> Self {
+        Self(what)
+    }
+}
+
 impl Display for Late {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

@@ -362,6 +362,16 @@ impl EngineSetup {
         self
     }
 
+    /// Writes it below `folder` without a host: its manifest and its content folder.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be written or the engine is not built.
+    pub fn write_alone(&self, folder: &Path) -> Result<(PathBuf, PathBuf)> {
+        self.write(folder, &mut String::new())?;
+        Ok((folder.join(&self.name).join("manifest.toml"), content_folder(folder, &self.name)))
+    }
+
     fn write(&self, folder: &Path, config: &mut String) -> Result<()> {
         let own = folder.join(&self.name);
         let content = content_folder(folder, &self.name);

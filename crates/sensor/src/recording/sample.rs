@@ -41,7 +41,7 @@ mod has {
 }
 
 /// Puts the body of `sample` behind what `out` holds. A path is cut as in the rings, at 4,096 bytes.
-pub(super) fn write(sample: &Sample, out: &mut Vec<u8>) {
+pub fn write(sample: &Sample, out: &mut Vec<u8>) {
     let mut layout = Layout::new_zeroed();
     let mut bits = 0;
     layout.event = sample.event.number().into();

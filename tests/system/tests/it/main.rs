@@ -16,6 +16,7 @@ mod load;
 mod mode;
 mod notice;
 mod reason;
+mod replay;
 mod scene;
 mod user;
 mod way;
@@ -143,6 +144,11 @@ const TESTS: &[Test] = tests! {
     30 user::cannot_change_an_engines_limits;
     30 user::of_an_engines_number_cannot_read_it;
     30 user::two_engines_share_nothing;
+
+    120 replay::is_fast_through_one_engine;
+    60 replay::says_the_same_each_time;
+    60 replay::names_the_sample_that_an_engine_crashes_on;
+    60 replay::tells_a_slow_engine_from_a_busy_machine;
 
     60 yara::both_engines_refuse_the_test_file;
     60 yara::it_executes_nothing_but_its_files;
