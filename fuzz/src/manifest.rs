@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use outrigger_api::ContentType;
 use outrigger_api::settings::{Manifest, Need};
 use outrigger_api::verdict::VerdictBasis;
 
@@ -69,6 +70,15 @@ fn write(manifest: &Manifest) -> String {
     out.bare("start_ms", limits.start_ms);
     out.bare("heartbeat_ms", limits.heartbeat_ms);
     out.bare("hang_ms", limits.hang_ms);
+    if let Some(interprets) = &manifest.interprets {
+        out.table("[content]");
+        out.text("type", interprets.kind.name());
+        let (first, last) = (interprets.schema.start(), interprets.schema.end());
+        out.text("schema", &format!("{first}-{last}"));
+        if interprets.kind == ContentType::Table {
+            out.texts("inputs", interprets.inputs.iter().map(String::as_str));
+        }
+    }
     out.0
 }
 

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod catalogue;
+pub mod content;
 pub mod control;
 pub mod coverage;
 pub mod fetch;
@@ -26,6 +27,7 @@ pub mod settings;
 pub mod verdict;
 
 pub use catalogue::{Event, EventSet};
+pub use content::{ContentType, EventInput, Interprets};
 pub use coverage::Coverage;
 pub use key::{CaseId, EngineName, FileKey, ProcessKey};
 pub use loss::{Loss, LossCause, Lost};

@@ -16,6 +16,7 @@
 mod config;
 mod error;
 mod file;
+mod interprets;
 mod keys;
 mod kind;
 mod manifest;

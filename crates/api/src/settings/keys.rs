@@ -3,6 +3,7 @@
 //! The reader takes a key from here, so a value cannot be read without its check, and a key that is
 //! not listed in its table is unknown. The reference pages are tested against these tables.
 
+use crate::content::ContentType;
 use crate::release::Part;
 use crate::settings::config::OnQuarantine;
 use crate::settings::kind::{
@@ -55,6 +56,8 @@ pub(super) const EVENTS: Group = Group {
 };
 pub(super) const NEEDS: Group = group("needs", "[needs]");
 pub(super) const LIMITS: Group = group("limits", "[limits]");
+pub(super) const INTERPRETS: Group =
+    Group { name: "content", kind: "a table", allowed: "", default: "none", example: "[content]" };
 
 pub(super) const PROGRAM: FilePath =
     FilePath { name: "program", relative: true, max: PATH_MAX, default: Given::Required };
@@ -102,9 +105,45 @@ pub(super) const START_MS: Integer = milliseconds("start_ms", 100, 60_000, 5000)
 pub(super) const HEARTBEAT_MS: Integer = milliseconds("heartbeat_ms", 100, 10_000, 1000);
 pub(super) const HANG_MS: Integer = milliseconds("hang_ms", 200, 60_000, 3000);
 
+/// Largest version of a type's schema that may be named.
+pub(super) const SCHEMA_MAX: u32 = 65_535;
+/// Longest name of an input, in bytes.
+pub(super) const INPUT_MAX: usize = 64;
+pub(super) const CONTENT_TYPE: Choice<ContentType> = Choice {
+    name: "type",
+    words: &[
+        ("hashlist", ContentType::Hashlist),
+        ("yara", ContentType::Yara),
+        ("table", ContentType::Table),
+    ],
+    default: Given::Required,
+};
+pub(super) const CONTENT_SCHEMA: Text = Text {
+    name: "schema",
+    rule: "a version, or the first and the last of a range, 1 to 65535",
+    example: "\"1\"",
+};
+pub(super) const INPUTS: List = List {
+    name: "inputs",
+    of: "names of 1 to 64 of a-z, 0-9 and '_', first a letter, no two alike",
+    max: 256,
+    example: "[\"path\"]",
+};
+
 pub(super) static MANIFEST_TOP: Table = Table {
     path: "",
-    keys: &[&NAME, &VENDOR, &VERSION, &CONTRACT, &VERDICT, &ENTRY, &EVENTS, &NEEDS, &LIMITS],
+    keys: &[
+        &NAME,
+        &VENDOR,
+        &VERSION,
+        &CONTRACT,
+        &VERDICT,
+        &ENTRY,
+        &EVENTS,
+        &NEEDS,
+        &LIMITS,
+        &INTERPRETS,
+    ],
 };
 pub(super) static MANIFEST_ENTRY: Table = Table { path: "entry", keys: &[&PROGRAM, &ARGUMENTS] };
 pub(super) static MANIFEST_EVENT: Table =
@@ -115,10 +154,18 @@ pub(super) static MANIFEST_LIMITS: Table = Table {
     path: "limits",
     keys: &[&MEMORY_BYTES, &THREADS, &DESCRIPTORS, &START_MS, &HEARTBEAT_MS, &HANG_MS],
 };
+pub(super) static MANIFEST_CONTENT: Table =
+    Table { path: "content", keys: &[&CONTENT_TYPE, &CONTENT_SCHEMA, &INPUTS] };
 
 /// The tables of a manifest.
-pub(super) static MANIFEST: &[&Table] =
-    &[&MANIFEST_TOP, &MANIFEST_ENTRY, &MANIFEST_EVENT, &MANIFEST_NEEDS, &MANIFEST_LIMITS];
+pub(super) static MANIFEST: &[&Table] = &[
+    &MANIFEST_TOP,
+    &MANIFEST_ENTRY,
+    &MANIFEST_EVENT,
+    &MANIFEST_NEEDS,
+    &MANIFEST_LIMITS,
+    &MANIFEST_CONTENT,
+];
 
 // What a package says about itself, and the list of an engine's releases.
 /// Longest requirement on versions, in bytes.
@@ -157,7 +204,7 @@ pub(super) const FILE: Group = Group {
     default: "required",
     example: "[[file]]",
 };
-pub(super) const CONTENT_TYPE: Text =
+pub(super) const CONTENT_KIND: Text =
     Text { name: "type", rule: NAME_RULE, example: "\"hash-list\"" };
 pub(super) const SCHEMA: Must =
     Must(Integer { name: "schema", unit: Unit::One, min: 1, max: 65_535, default: None });
@@ -187,7 +234,7 @@ pub(super) static RELEASE_TOP: Table =
 pub(super) static TEMPLATE_TOP: Table =
     Table { path: "", keys: &[&FORMAT, &PART, &OF_ENGINE, &RELEASE_VERSION, &CONTENT_HEAD] };
 pub(super) static RELEASE_CONTENT: Table =
-    Table { path: "content", keys: &[&CONTENT_TYPE, &SCHEMA, &INTERPRETER] };
+    Table { path: "content", keys: &[&CONTENT_KIND, &SCHEMA, &INTERPRETER] };
 pub(super) static RELEASE_FILE: Table =
     Table { path: "[file]", keys: &[&MEMBER, &SIZE, &SHA256, &EXECUTABLE] };
 

@@ -4,10 +4,12 @@ use std::ops::RangeInclusive;
 use std::path::{self, Path, PathBuf};
 
 use crate::catalogue::{Event, EventSet};
+use crate::content::Interprets;
 use crate::coverage::Level;
 use crate::key::EngineName;
 use crate::settings::error::{Place, Problem, SettingsErrors, is_printable, quoted};
 use crate::settings::file;
+use crate::settings::interprets;
 use crate::settings::keys::{self, Field};
 use crate::settings::reader::{Report, Section};
 use crate::verdict::VerdictBasis;
@@ -40,6 +42,8 @@ pub struct Manifest {
     pub arguments: Vec<String>,
     /// What it may use.
     pub limits: Limits,
+    /// The content that it reads, if it reads any.
+    pub interprets: Option<Interprets>,
     /// The folder that the manifest lies in.
     pub folder: PathBuf,
 }
@@ -171,7 +175,7 @@ fn read_manifest(top: &Section<'_>, folder: PathBuf) -> Option<(Manifest, usize)
     let name = top.checked(&keys::NAME, |text| text.parse::<EngineName>().ok());
     let vendor = top.checked(&keys::VENDOR, label);
     let version = top.checked(&keys::VERSION, label);
-    let contract = top.checked(&keys::CONTRACT, contract);
+    let contract = top.checked(&keys::CONTRACT, |text| versions(text, keys::CONTRACT_MAX));
     let verdict = top.chosen(&keys::VERDICT);
     let entry = top.section(&keys::ENTRY, &keys::MANIFEST_ENTRY, keys::MANIFEST);
     let program = entry.path(&keys::PROGRAM);
@@ -182,6 +186,12 @@ fn read_manifest(top: &Section<'_>, folder: PathBuf) -> Option<(Manifest, usize)
     let content = needs.flag(&keys::NEEDS_CONTENT);
     let read = needs.paths(&keys::READ);
     let limits = read_limits(top);
+    let fields = Fields {
+        path: fields.contains(&Field::Path),
+        credentials: fields.contains(&Field::Credentials),
+        attributes: fields.contains(&Field::Attributes),
+    };
+    let interprets = interprets::read(top, fields);
     let (name, place) = name?;
     let manifest = Manifest {
         name,
@@ -190,16 +200,13 @@ fn read_manifest(top: &Section<'_>, folder: PathBuf) -> Option<(Manifest, usize)
         contract: contract?.0,
         verdict: verdict?,
         events,
-        fields: Fields {
-            path: fields.contains(&Field::Path),
-            credentials: fields.contains(&Field::Credentials),
-            attributes: fields.contains(&Field::Attributes),
-        },
+        fields,
         content,
         read,
         program: folder.join(program?),
         arguments,
         limits,
+        interprets,
         folder,
     };
     Some((manifest, place))
@@ -267,11 +274,11 @@ fn label(text: &str) -> Option<String> {
     (fits && text.chars().all(is_printable)).then(|| text.to_owned())
 }
 
-/// The versions in `1` or `1-2`.
-fn contract(text: &str) -> Option<RangeInclusive<u32>> {
+/// The versions in `1` or `1-2`, none over `max`.
+pub(super) fn versions(text: &str, max: u32) -> Option<RangeInclusive<u32>> {
     let version = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-        let number = text.parse().ok().filter(|number| (1..=keys::CONTRACT_MAX).contains(number));
+        let number = text.parse().ok().filter(|number| (1..=max).contains(number));
         if digits { number } else { None }
     };
     let (first, last) = text.split_once('-').unwrap_or((text, text));

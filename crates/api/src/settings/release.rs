@@ -282,7 +282,7 @@ fn read_content(top: &Section<'_>) -> Option<ContentHead> {
     }
     let section = top.section(&keys::CONTENT_HEAD, &keys::RELEASE_CONTENT, keys::RELEASE);
     let kind = section
-        .checked(&keys::CONTENT_TYPE, |text| text.parse::<EngineName>().ok().map(|_| text.into()));
+        .checked(&keys::CONTENT_KIND, |text| text.parse::<EngineName>().ok().map(|_| text.into()));
     let schema = section.required(&keys::SCHEMA);
     let interpreter = section.checked(&keys::INTERPRETER, |text| {
         VersionReq::parse(text).ok().filter(|_| text.len() <= keys::REQUIREMENT_MAX)

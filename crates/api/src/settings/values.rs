@@ -162,6 +162,32 @@ impl Section<'_> {
         value.members(key).iter().filter_map(Value::argument).collect()
     }
 
+    /// The names in the list `key`, none of which stands there twice; `fits` says whether a text is one.
+    pub(super) fn names(
+        &self,
+        key: &'static List,
+        fits: impl Fn(&str) -> bool,
+    ) -> Vec<(String, usize)> {
+        let Some(value) = self.value(key) else { return Vec::new() };
+        let mut names: Vec<(String, usize)> = Vec::new();
+        for member in value.members(key) {
+            let Some(text) = member.text("a text", "\"path\"") else { continue };
+            if !fits(text) {
+                member.refuse(|| {
+                    (Problem::NotAllowed { found: quoted(text), allowed: key.allowed() }, None)
+                });
+                continue;
+            }
+            if let Some((at, _)) = names.iter().enumerate().find(|(_, (known, _))| known == text) {
+                let first = format!("{}[{at}]", value.path);
+                member.refuse(|| (Problem::Duplicate { found: quoted(text), first }, None));
+                continue;
+            }
+            names.push((text.to_owned(), member.offset));
+        }
+        names
+    }
+
     /// The words of the list `key`.
     pub(super) fn words<T: Copy + PartialEq>(
         &self,

@@ -43,6 +43,11 @@ descriptors = 512
 start_ms = 10000
 heartbeat_ms = 500
 hang_ms = 2000
+
+[content]
+type = "table"
+schema = "2-3"
+inputs = ["event", "pipe_name"]
 "#;
 
 /// A configuration that names every key, none with its default.

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use outrigger_api::Event;
 use outrigger_api::settings::{Fields, Limits, Manifest, Need, Subscription};
 use outrigger_api::verdict::VerdictBasis;
+use outrigger_api::{ContentType, Event, Interprets};
 
 use crate::{FULL_MANIFEST, manifest_errors, with};
 
@@ -49,6 +49,11 @@ fn every_key_of_a_manifest_is_taken() {
             heartbeat_ms: 500,
             hang_ms: 2000,
         },
+        interprets: Some(Interprets {
+            kind: ContentType::Table,
+            schema: 2..=3,
+            inputs: vec!["event".to_owned(), "pipe_name".to_owned()],
+        }),
         folder: PathBuf::from("/opt/scan"),
     };
     assert_eq!(manifest, Ok(expected));
@@ -301,4 +306,39 @@ fn what_only_happens_cannot_be_asked_about() {
         "events.\"file.rename\".needs: \"ask\" is not allowed: \"notify\", since file.rename is told \
          after it happened; write `needs = \"notify\"`",
     );
+}
+
+#[test]
+fn content_that_is_read_is_named_with_its_type_and_schema() {
+    let list = format!("{LEAST}content.type = \"hashlist\"\ncontent.schema = \"1\"\n");
+
+    let manifest = Manifest::parse(&list, Path::new("m.toml")).expect("nothing is wrong");
+
+    let want = Interprets { kind: ContentType::Hashlist, schema: 1..=1, inputs: Vec::new() };
+    assert_eq!(manifest.interprets, Some(want));
+}
+
+#[test]
+fn inputs_are_those_of_a_table_alone_and_supplied_by_what_is_asked_for() {
+    let table = |inputs: &str| {
+        format!("{LEAST}content.type = \"table\"\ncontent.schema = \"1\"\n{inputs}\n")
+    };
+
+    let none = manifest_errors(&table(""));
+    let empty = manifest_errors(&table("content.inputs = []"));
+    let unasked = manifest_errors(&table("content.inputs = [\"event\", \"folder\"]"));
+    let twice = manifest_errors(&table("content.inputs = [\"pipe\", \"pipe\"]"));
+    let unfit = manifest_errors(&table("content.inputs = [\"Pipe Name\"]"));
+    let other = manifest_errors(&format!(
+        "{LEAST}content.type = \"yara\"\ncontent.schema = \"0\"\ncontent.inputs = [\"pipe\"]\n"
+    ));
+
+    assert!(none.contains("content.inputs: missing"), "{none:?}");
+    assert!(empty.contains("content.inputs: is empty"), "{empty:?}");
+    let want = "`folder` cannot be supplied without the field \"path\"; add \"path\" to `fields`";
+    assert!(unasked.contains(want), "{unasked:?}");
+    assert!(twice.contains("content.inputs[1]: \"pipe\" is there twice"), "{twice:?}");
+    assert!(unfit.contains("content.inputs[0]: \"Pipe Name\" is not allowed"), "{unfit:?}");
+    assert!(other.contains("content.schema: \"0\" is not allowed"), "{other:?}");
+    assert!(other.contains("belongs to content of the type \"table\" alone"), "{other:?}");
 }

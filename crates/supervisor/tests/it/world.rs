@@ -49,6 +49,7 @@ pub(crate) fn spec(name: &str) -> EngineSpec {
                 heartbeat_ms: 1000,
                 hang_ms: 3000,
             },
+            interprets: None,
             folder: "/".into(),
         },
         config: EngineConfig {
