@@ -16,7 +16,9 @@
 
 #![forbid(unsafe_code)]
 
-pub mod repository;
+pub mod content;
 pub mod package;
+pub mod preflight;
 pub mod publish;
+pub mod repository;
 pub mod store;

@@ -1,0 +1,318 @@
+//! Recorded events, put to the engine one after the other.
+
+use std::time::{Duration, Instant};
+
+use outrigger_api::Verdict;
+use outrigger_api::sample::Sample;
+
+use crate::content::Content;
+use crate::content::samples;
+use crate::content::variants::{self, Expected};
+use crate::preflight::course::{Course, shown, skip};
+use crate::preflight::interpreter::{Asked, Broken, Evidence, Material, Object, Reply};
+use crate::preflight::report::Check;
+use crate::preflight::{Progress, Reason};
+
+/// How often a question is put whose answer was late: other work on the machine is late once, an engine
+/// always.
+const TRIES: u32 = 3;
+/// Late objects after which it is clear enough.
+const SLOW_MAX: usize = 5;
+/// Questions between two looks at the clock and the memory.
+const LOOK_EVERY: u64 = 64;
+
+/// How long answers took, and the most memory seen.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    latencies: Vec<Duration>,
+    pub(super) memory_most: Option<u64>,
+}
+
+/// Answers' times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Times {
+    pub(super) answers: u64,
+    pub(super) p50: Duration,
+    pub(super) p99: Duration,
+    pub(super) longest: Duration,
+}
+
+impl Pace {
+    pub(super) fn times(&mut self) -> Option<Times> {
+        self.latencies.sort_unstable();
+        let len = self.latencies.len();
+        let at = |percent: usize| self.latencies.get((len * percent).div_ceil(100).max(1) - 1);
+        Some(Times {
+            answers: u64::try_from(len).unwrap_or(u64::MAX),
+            p50: *at(50)?,
+            p99: *at(99)?,
+            longest: *self.latencies.last()?,
+        })
+    }
+}
+
+/// What came of a corpus.
+#[derive(Debug, Default)]
+struct Tally {
+    replayed: u64,
+    allowed: u64,
+    denied: u64,
+    abstained: u64,
+    gone: u64,
+    unread: u64,
+    changed: u64,
+}
+
+/// A verdict, and what the engine says of it.
+pub(super) struct Word {
+    pub(super) verdict: Verdict,
+    pub(super) detail: String,
+}
+
+impl Course<'_, '_> {
+    /// Puts one question, again if the answer is late. `None` if it was late each time.
+    pub(super) fn ask(&mut self, question: &Asked<'_>) -> Result<Option<Word>, Broken> {
+        let mut best: Option<(Duration, Word)> = None;
+        for _ in 0..TRIES {
+            let reply = self.interpreter.ask(question)?;
+            let Reply::Answered { verdict, detail, latency } = reply else { continue };
+            let better = best.as_ref().is_none_or(|(before, _)| latency < *before);
+            if better {
+                best = Some((latency, Word { verdict, detail }));
+            }
+            if latency <= self.limits.budget {
+                break;
+            }
+        }
+        let Some((latency, word)) = best else { return Ok(None) };
+        self.pace.latencies.push(latency);
+        Ok((latency <= self.limits.budget).then_some(word))
+    }
+
+    /// Replays what `corpus` gives; `least` is how many answers there must be, and on what.
+    pub(super) fn replay(
+        &mut self,
+        corpus: &mut dyn Iterator<Item = Result<Evidence, String>>,
+        least: (u64, &str),
+        content: Option<&Content>,
+        check: &mut Check,
+    ) {
+        let began = Instant::now();
+        let mut tally = Tally::default();
+        let mut slow = 0;
+        for evidence in corpus {
+            let evidence = match evidence {
+                Ok(evidence) => evidence,
+                Err(why) => {
+                    // A corpus is read in order: after a bad place nothing more of it is to be had.
+                    check.notes.push(format!("the corpus ends at an error: {}", shown(&why)));
+                    tally.unread += 1;
+                    break;
+                }
+            };
+            if !self.candidate.code.manifest.asked().contains(evidence.sample.event) {
+                continue;
+            }
+            if tally.replayed >= self.limits.events_max || began.elapsed() > self.limits.replay_time
+            {
+                let text = format!(
+                    "stopped after {} events and {} s: the rest was NOT replayed",
+                    tally.replayed,
+                    began.elapsed().as_secs()
+                );
+                check.notes.push(text);
+                break;
+            }
+            let needs_bytes = self.candidate.code.manifest.content;
+            let object = match &evidence.material {
+                Material::Bytes(bytes) => Some(Object::Bytes(bytes)),
+                Material::File(file) => Some(Object::File(file)),
+                Material::NotGiven => None,
+                Material::Gone(_) if needs_bytes => {
+                    tally.gone += 1;
+                    continue;
+                }
+                Material::Gone(_) => None,
+            };
+            tally.replayed += 1;
+            if tally.replayed.is_multiple_of(LOOK_EVERY) {
+                self.look(check.name, tally.replayed);
+            }
+            match self.ask(&Asked { sample: &evidence.sample, object }) {
+                Ok(Some(word)) => tally.count(&evidence.sample, &word, check),
+                Ok(None) => {
+                    slow += 1;
+                    let (path, budget) = (path(&evidence.sample), self.limits.budget.as_millis());
+                    check.fail(Reason::Slow, format!("{path}: over {budget} ms, {TRIES} times"));
+                    if slow == SLOW_MAX {
+                        break;
+                    }
+                }
+                Err(broken) => {
+                    let what = format!("{} {}", evidence.sample.event, path(&evidence.sample));
+                    self.broke(&broken, &what, &evidence.sample, object, content, check);
+                    break;
+                }
+            }
+        }
+        self.look(check.name, tally.replayed);
+        tally.tell(least, check);
+    }
+
+    /// Puts the samples that the release brings along.
+    pub(super) fn samples(&mut self, check: &mut Check) {
+        let Some(content) = self.candidate.content else {
+            return skip(check, "the engine has no content");
+        };
+        let shown_samples = match samples::read(content.folder) {
+            Ok(samples) => samples,
+            Err(errors) => {
+                let told = errors.errors().iter().map(ToString::to_string);
+                return told.for_each(|text| check.fail(Reason::Schema, text));
+            }
+        };
+        if shown_samples.is_empty() {
+            return skip(check, "the release brings no samples along");
+        }
+        let (mut tried, mut unread) = (0, 0);
+        for sample in shown_samples {
+            let Ok(file) = &sample.file else {
+                unread += 1;
+                continue;
+            };
+            let expected = if sample.denied { Expected::Denied } else { Expected::NotDenied };
+            for event in self.candidate.code.manifest.asked().iter() {
+                let Ok(made) = variants::of_file(event, file, &sample.name) else {
+                    unread += 1;
+                    break;
+                };
+                tried += 1;
+                let question = Asked { sample: &made, object: Some(Object::File(file)) };
+                match self.ask(&question) {
+                    Ok(Some(word)) => judge(expected, &word, &sample.name, check),
+                    Ok(None) => check.fail(Reason::Slow, format!("{}: too slow", sample.name)),
+                    Err(broken) => {
+                        let text = format!("{}: {}", sample.name, shown(&broken.to_string()));
+                        check.fail(broken.reason(), text);
+                        return;
+                    }
+                }
+            }
+        }
+        check.figure("asked", tried);
+        if unread > 0 {
+            check.figure("unreadable", unread);
+            let text = format!("{unread} samples could not be read, so they were NOT tried");
+            check.notes.push(text);
+        }
+    }
+
+    /// Reports that the engine broke on `sample`, and which instance of its content made it, where that
+    /// can be found out.
+    pub(super) fn broke(
+        &mut self,
+        broken: &Broken,
+        what: &str,
+        sample: &Sample,
+        object: Option<Object<'_>>,
+        content: Option<&Content>,
+        check: &mut Check,
+    ) {
+        let told = format!("on {what}: {}", shown(&broken.to_string()));
+        let blamed = match content {
+            Some(content) => self.blame(content, &Asked { sample, object }),
+            None => None,
+        };
+        match blamed {
+            Some(place) => check.fail(broken.reason(), format!("{place}: {told}")),
+            None => check.fail(broken.reason(), told),
+        }
+    }
+
+    fn look(&mut self, check: crate::preflight::CheckName, done: u64) {
+        self.pace.memory_most = self.pace.memory_most.max(self.interpreter.usage().memory_bytes);
+        (self.progress)(Progress { check, done, of: None });
+    }
+}
+
+impl Tally {
+    fn count(&mut self, sample: &Sample, word: &Word, check: &mut Check) {
+        match word.verdict {
+            Verdict::Allow => self.allowed += 1,
+            Verdict::Abstain => self.abstained += 1,
+            Verdict::Deny => {
+                self.denied += 1;
+                let told = format!("{} {}: {}", sample.event, path(sample), shown(&word.detail));
+                if sample.standing.guarded {
+                    check.fail(Reason::DeniedGuarded, told);
+                } else if sample.standing.known_good {
+                    check.fail(Reason::DeniedKnownGood, told);
+                } else if sample.answer == Some(outrigger_api::Answer::Allow) {
+                    self.changed += 1;
+                }
+            }
+        }
+    }
+
+    fn tell(&self, least: (u64, &str), check: &mut Check) {
+        check.figure("replayed", self.replayed);
+        check.figure("allowed", self.allowed);
+        check.figure("denied", self.denied);
+        let some = [
+            (self.abstained, "abstained", "questions were abstained from: no evidence"),
+            (
+                self.gone,
+                "gone",
+                "objects are gone or changed since: their events were NOT replayed",
+            ),
+            (
+                self.changed,
+                "newly_denied",
+                "events would be denied that were allowed when recorded",
+            ),
+            (self.unread, "errors", "places of the corpus could not be read"),
+        ];
+        for (count, figure, note) in some.into_iter().filter(|(count, ..)| *count > 0) {
+            check.figure(figure, count);
+            check.notes.push(format!("{count} {note}"));
+        }
+        let (least, what) = least;
+        let answers = self.allowed + self.denied;
+        if answers < least && !check.failed() {
+            let text = format!(
+                "{answers} answers on {what}, and {least} are the least: record or build a corpus, or lower the \
+                 minimum"
+            );
+            check.fail(Reason::TooLittleEvidence, text);
+        } else if answers == 0 && !check.failed() {
+            skip(check, &format!("there is nothing of {what} to replay"));
+        }
+    }
+}
+
+/// Reports a verdict that is not the one that the content means.
+pub(super) fn judge(expected: Expected, word: &Word, what: &str, check: &mut Check) {
+    let denied = word.verdict == Verdict::Deny;
+    let text = match expected {
+        Expected::Denied if !denied => {
+            let said = shown(&word.detail);
+            format!("{what}: its content denies it, and the engine does not ({said})")
+        }
+        Expected::NotDenied if denied => {
+            format!(
+                "{what}: its content does not deny it, and the engine does: {}",
+                shown(&word.detail)
+            )
+        }
+        _ => return,
+    };
+    check.fail(Reason::WrongVerdict, text);
+}
+
+/// The path of an object, safe to print.
+pub(super) fn path(sample: &Sample) -> String {
+    sample.path.as_deref().map_or_else(
+        || "an object without a path".to_owned(),
+        |path| shown(&String::from_utf8_lossy(path)),
+    )
+}
