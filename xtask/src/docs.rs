@@ -9,7 +9,7 @@ use outrigger_api::catalogue::ObjectKind;
 use outrigger_api::coverage::Level;
 use outrigger_api::{Event, FailureReason};
 use outrigger_decision::failure::{self, Fault, Reaction, Severity};
-use outrigger_sandbox::{CallList, CallRow, ENGINE, GATE};
+use outrigger_sandbox::{CallList, CallRow, ENGINE, FETCH, GATE};
 
 /// A page: where it lies, and what the code says it holds.
 type Page = (&'static str, fn() -> String);
@@ -127,12 +127,13 @@ fn system_calls() -> String {
          | Process | List | Why |\n|---|---|---|\n\
          | engine | [below](#engine) | reads what attackers wrote |\n\
          | gate | [below](#gate) | must answer when all else is lost; needs next to nothing |\n\
+         | fetch | [below](#fetch) | downloads: parses what the network says |\n\
          | keeper | none | a list is inherited by all that it starts: \
          [ADR 0007](../adr/0007-no-seccomp-filter-on-the-keeper.md) |\n\
          | host | none | starts engines, which takes `mount`, `setuid`, `seccomp` and the like |\n\
          | `outriggerd try` | none | an operator's command; starts the keeper |\n",
     );
-    for list in [&ENGINE, &GATE] {
+    for list in [&ENGINE, &GATE, &FETCH] {
         write_list(&mut page, list);
     }
     page

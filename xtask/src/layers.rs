@@ -28,7 +28,7 @@ const LAYERS: &[&[Layer]] = &[
         Layer { folder: "crates/sensor", on: &["crates/api"] },
         Layer { folder: "crates/telemetry", on: &["crates/api"] },
         Layer { folder: "crates/update", on: &["crates/api"] },
-        Layer { folder: "crates/fetch", on: &["crates/sandbox"] },
+        Layer { folder: "crates/fetch", on: &["crates/api", "crates/sandbox"] },
     ],
     &[
         Layer { folder: "crates/supervisor", on: &["crates/api", "crates/dock", "crates/sandbox"] },

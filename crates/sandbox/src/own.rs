@@ -37,6 +37,18 @@ pub fn confine_self(list: &CallList, otherwise: Otherwise) -> io::Result<()> {
     seccompiler::apply_filter(&program).map_err(io::Error::other)
 }
 
+/// Closes every descriptor from `first` on, in a program that has just begun: what a parent left open by
+/// mistake is no channel of this process.
+///
+/// Call it before anything is opened: what owns a descriptor that is closed here would close another's later.
+///
+/// # Errors
+///
+/// `ENOSYS` before Linux 5.9.
+pub fn close_inherited(first: u32) -> io::Result<()> {
+    crate::sys::close_range(first, u32::MAX).map_err(Into::into)
+}
+
 /// Locks all memory of this process, present and future, so that serving never waits for swap or a
 /// file system.
 ///

@@ -4,6 +4,7 @@
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 
 pub(crate) mod engine;
+pub(crate) mod fetch;
 pub(crate) mod gate;
 pub(crate) mod judge;
 pub(crate) mod list;

@@ -53,8 +53,8 @@ pub(crate) fn exit_now(status: c_int) -> ! {
 
 /// Closes the descriptors from `first` to `last`, both included.
 ///
-/// Only for the child between clone and exec: its table is its own copy, and no value in it that
-/// owns one of these descriptors is ever dropped.
+/// Only for the child between clone and exec, whose table is its own copy and where no value that owns one
+/// of these descriptors is ever dropped; and for a program that has just begun, where there is none.
 pub(crate) fn close_range(first: c_uint, last: c_uint) -> Result<(), Errno> {
     // SAFETY: takes integers alone; the caller's duty about owners is in the doc comment.
     checked(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(|_| ())

@@ -1,6 +1,6 @@
 //! Allow-lists of system calls: what each kind of child may call, and why.
 //!
-//! One file per kind (`engine.rs`, `gate.rs`) holds its list; `cargo xtask docs` writes the reference page
+//! One file per kind (`engine.rs`, `gate.rs`, `fetch.rs`) holds its list; `cargo xtask docs` writes the reference page
 //! from the same tables, so that what is documented is what is compiled.
 
 use std::borrow::Cow;

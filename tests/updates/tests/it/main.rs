@@ -1,3 +1,4 @@
 //! Updates from outside, one test program.
 
+mod client;
 mod cut;
