@@ -11,7 +11,7 @@
 //! are kept (the rest is counted), so that reading any file takes less than 100 MiB and a moment.
 //!
 //! The keys, their ranges and defaults stand in one place, `settings/keys.rs`; the reference pages
-//! `docs/reference/manifest.md`, `release.md` and `configuration.md` there are tested against it.
+//! the pages of `docs/reference` are tested against it.
 
 mod config;
 mod error;

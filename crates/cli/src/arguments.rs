@@ -8,6 +8,8 @@ use clap::{Parser, Subcommand};
 use outrigger_api::control::{EngineAction, SOCKET};
 use outrigger_api::key::EngineName;
 
+use crate::package::PackageCommand;
+
 /// Exit status when the host answered and what was asked for is bad.
 pub(crate) const BAD: u8 = 1;
 /// Exit status for arguments that make no request; clap's own.
@@ -18,7 +20,8 @@ pub(crate) const UNREACHABLE: u8 = 3;
 const EXIT_CODES: &str = "\
 Exit status:
   0  done, and what was asked for is good
-  1  the host answered: not healthy, coverage incomplete, case unknown, or refused
+  1  the host answered: not healthy, coverage incomplete, case unknown, or refused;
+     `package`: refused, or something needs attention
   2  the arguments are wrong; nothing was asked
   3  no host answered";
 
@@ -90,6 +93,11 @@ pub(crate) enum Command {
         /// The new binary; the running binary's own path if not given
         #[arg(value_name = "BINARY")]
         binary: Option<PathBuf>,
+    },
+    /// Build, sign and publish releases of an engine; for vendors, needs no host
+    Package {
+        #[command(subcommand)]
+        action: PackageCommand,
     },
 }
 

@@ -25,7 +25,7 @@ use std::ops::Range;
 
 use outrigger_api::key::EngineName;
 use outrigger_api::release::Part;
-use outrigger_api::settings::{Manifest, RELEASE_FILE, RELEASE_FILES_MAX, Release};
+use outrigger_api::settings::{DownloadConfig, Manifest, RELEASE_FILE, RELEASE_FILES_MAX, Release};
 use semver::Version;
 
 pub use build::{BuildError, Builder, build_folder};
@@ -50,12 +50,23 @@ pub struct PackageLimits {
     pub files: usize,
 }
 
+impl From<&DownloadConfig> for PackageLimits {
+    fn from(config: &DownloadConfig) -> Self {
+        Self {
+            packed: config.package_bytes,
+            unpacked: config.unpacked_bytes,
+            files: usize::try_from(config.files_max).unwrap_or(RELEASE_FILES_MAX),
+            ..Self::default()
+        }
+    }
+}
+
 /// Bytes that a package may unpack to whatever its length.
 pub const RATIO_FREE: u64 = 1 << 20;
 
 impl Default for PackageLimits {
     fn default() -> Self {
-        Self { packed: 64 << 20, unpacked: 256 << 20, ratio: 100, files: RELEASE_FILES_MAX }
+        Self { packed: 256 << 20, unpacked: 1 << 30, ratio: 100, files: RELEASE_FILES_MAX }
     }
 }
 

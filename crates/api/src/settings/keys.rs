@@ -573,6 +573,12 @@ mod tests {
     }
 
     #[test]
+    fn the_pages_of_releases_tell_every_key_with_its_range_and_default() {
+        assert_described("release.md", RELEASE);
+        assert_described("releases.md", RELEASES);
+    }
+
+    #[test]
     fn the_configuration_page_tells_every_key_with_its_range_and_default() {
         assert_described("configuration.md", CONFIG);
     }

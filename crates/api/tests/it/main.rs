@@ -5,6 +5,7 @@ mod config;
 mod files;
 mod hostile;
 mod manifest;
+mod release;
 mod updates;
 
 use std::fmt::Display;

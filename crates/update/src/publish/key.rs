@@ -97,8 +97,11 @@ impl Key {
     /// [`KeyError::Taken`], or why they could not be written.
     pub fn write_new(&self, file: &Path) -> Result<PathBuf, KeyError> {
         let public = Self::public_path(file);
-        if public.symlink_metadata().is_ok() {
-            return Err(KeyError::Taken(public));
+        // Both, before either is written.
+        for taken in [file, &public] {
+            if taken.symlink_metadata().is_ok() {
+                return Err(KeyError::Taken(taken.to_owned()));
+            }
         }
         let der = self.pair.to_pkcs8v1().map_err(|_| KeyError::Generate)?;
         write_new(file, 0o600, &pem::encode(&Pem::new(PRIVATE, der.as_ref())))?;
