@@ -36,6 +36,8 @@ const TARGETS: &[Target] = &[
     target("changes", "fanotify records of changes", 8_192, None),
     target("mounts", "mount table", 8_192, None),
     target("updates", "where releases come from", 16_384, Some("settings")),
+    target("package", "packages of releases", 65_536, None),
+    target("release", "descriptions and lists of releases", 16_384, Some("settings")),
     target("log", "engines' log lines", 8_192, None),
 ];
 
