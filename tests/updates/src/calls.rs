@@ -24,20 +24,96 @@ type Identity = (u64, u64);
 /// A call that began, with what must be known from before it.
 #[derive(Debug)]
 pub(crate) enum Pending {
-    Open { dir: NodeId, name: OsString },
-    Truncate { node: NodeId },
-    Write { node: NodeId, at: u64, from: From },
-    Say { from: From },
-    Resize { node: NodeId, to: u64 },
-    Mode { node: NodeId, mode: u32 },
-    Make { dir: NodeId, name: OsString, path: PathBuf },
-    Link { dir: NodeId, name: OsString, node: NodeId },
-    Leave { dir: NodeId, name: OsString },
-    Rename { from_dir: NodeId, from: OsString, to_dir: NodeId, to: OsString, node: NodeId },
-    Sync { node: NodeId },
-    DataSync { node: NodeId },
+    Open {
+        dir: NodeId,
+        name: OsString,
+    },
+    Truncate {
+        node: NodeId,
+    },
+    Write {
+        node: NodeId,
+        at: u64,
+        from: From,
+    },
+    Say {
+        from: From,
+    },
+    Resize {
+        node: NodeId,
+        to: u64,
+    },
+    Mode {
+        node: NodeId,
+        mode: u32,
+    },
+    Make {
+        dir: NodeId,
+        name: OsString,
+        path: PathBuf,
+    },
+    Link {
+        dir: NodeId,
+        name: OsString,
+        node: NodeId,
+    },
+    Leave {
+        dir: NodeId,
+        name: OsString,
+    },
+    Rename {
+        from_dir: NodeId,
+        from: OsString,
+        to_dir: NodeId,
+        to: OsString,
+        node: NodeId,
+    },
+    Sync {
+        node: NodeId,
+    },
+    DataSync {
+        node: NodeId,
+    },
     SyncAll,
-    Map { node: NodeId },
+    Map {
+        node: NodeId,
+    },
+    /// It asks how much room the disk has; the answer comes to this place of its memory.
+    RoomAsked {
+        answer: u64,
+    },
+}
+
+impl Pending {
+    /// The file whose content or size it changes.
+    fn node(&self) -> Option<NodeId> {
+        match self {
+            Self::Write { node, .. }
+            | Self::Resize { node, .. }
+            | Self::Truncate { node }
+            | Self::Map { node } => Some(*node),
+            _ => None,
+        }
+    }
+
+    /// Whether a full disk refuses it.
+    pub(crate) fn takes_room(&self) -> bool {
+        match self {
+            Self::Open { .. } | Self::Write { .. } | Self::Make { .. } | Self::Link { .. } => true,
+            Self::Resize { to, .. } => *to > 0,
+            _ => false,
+        }
+    }
+}
+
+/// Tells a task that has just asked that the disk has no room: no free block in its `struct statfs`.
+pub(crate) fn no_room(pid: pid_t, answer: u64) -> Result<()> {
+    const FREE: u64 = std::mem::offset_of!(libc::statfs, f_bfree) as u64;
+    const AVAILABLE: u64 = std::mem::offset_of!(libc::statfs, f_bavail) as u64;
+    let memory = File::options().write(true).open(Task { pid }.own("mem"))?;
+    memory.write_all_at(&0u64.to_ne_bytes(), answer + FREE)?;
+    memory.write_all_at(&0u64.to_ne_bytes(), answer + AVAILABLE)?;
+    Ok(())
 }
 
 /// Where in a task's memory the bytes of a write are.
@@ -85,7 +161,7 @@ impl Watch {
         let id = self.log.nodes.len();
         self.known.insert(identity(&metadata), id);
         let mode = metadata.mode() & 0o7777;
-        self.log.nodes.push(Node { kind, mode, name, mapped: false });
+        self.log.nodes.push(Node { kind, mode, name });
         Ok(id)
     }
 
@@ -142,6 +218,7 @@ impl Watch {
             libc::SYS_fsync => self.of(&task, a).map(|node| Pending::Sync { node }),
             libc::SYS_fdatasync => self.of(&task, a).map(|node| Pending::DataSync { node }),
             libc::SYS_sync | libc::SYS_syncfs => Some(Pending::SyncAll),
+            libc::SYS_statfs | libc::SYS_fstatfs => Some(Pending::RoomAsked { answer: b }),
             libc::SYS_mmap => {
                 let shared = d & 0xf != libc::MAP_PRIVATE as u64;
                 let stores = c & libc::PROT_WRITE as u64 != 0;
@@ -201,7 +278,12 @@ impl Watch {
     /// What a call that began has done; `result` is what it returned, not negative.
     pub(crate) fn end(&mut self, pid: pid_t, pending: Pending, result: i64) -> Result<()> {
         let task = Task { pid };
+        if pending.node().is_some_and(|node| log::untrusted_by_name(&self.log.nodes[node].name)) {
+            // Whatever is done to it, it counts as rubbish after a cut.
+            return Ok(());
+        }
         let op = match pending {
+            Pending::RoomAsked { .. } => return Ok(()),
             Pending::Open { dir, name } => {
                 let node =
                     self.made(&task.descriptor(result.cast_unsigned()).canonicalize()?, &name)?;
@@ -219,11 +301,8 @@ impl Watch {
                 Op::Enter { dir, name, node }
             }
             Pending::Map { node } => {
-                let node = &mut self.log.nodes[node];
-                let name = &node.name;
-                ensure!(log::untrusted_by_name(name), "storing into {name:?} is not modelled");
-                node.mapped = true;
-                return Ok(());
+                let name = self.log.nodes[node].name.display();
+                bail!("storing into {name}, which is mapped, is not modelled");
             }
             Pending::Resize { node, to } => Op::Resize { node, to },
             Pending::Mode { node, mode } => Op::Mode { node, mode: mode & 0o7777 },

@@ -10,7 +10,8 @@ use anyhow::{Context, Result, anyhow, ensure};
 use crate::chance::Chance;
 use crate::disk::{self, Choice, Disk};
 use crate::log::{Log, Op};
-use crate::{Effort, Scenario, trace, tree};
+use crate::trace::{Fate, Tracer};
+use crate::{Effort, Scenario, tree};
 
 /// What was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +97,34 @@ impl Choice for Chosen {
 ///
 /// The first state that does not hold, with seed, cut, state, and what was lost.
 pub fn explore(scenario: &dyn Scenario, effort: &Effort) -> Result<Report> {
-    let log = record(scenario)?;
+    each_cut(scenario, effort, &record(scenario)?)
+}
+
+/// Kills the scenario's program somewhere, runs it again, and checks what each cut may leave, during either of the
+/// two: what the killed one did and never made durable is there for the other one to see, and may still be lost.
+///
+/// # Errors
+///
+/// As [`explore`], and the number of the system call at which it was killed.
+pub fn explore_after_kills(scenario: &dyn Scenario, effort: &Effort) -> Result<Report> {
+    let whole = run(scenario, &[Fate::Spared])?.1;
+    let mut all = Report { cuts: 0, states: 0, checked: 0 };
+    let mut chance = Chance::new(effort.seed);
+    for part in 0..effort.kills_before_cuts {
+        let (from, to) = (part * whole, (part + 1) * whole);
+        let parts = effort.kills_before_cuts;
+        let call = 1 + from / parts + chance.next() % (to - from).div_ceil(parts).max(1);
+        let report = run(scenario, &[Fate::KilledAt(call), Fate::Spared])
+            .and_then(|(log, _)| each_cut(scenario, effort, &log))
+            .with_context(|| format!("after a kill at system call {call} and another run"))?;
+        all.cuts += report.cuts;
+        all.states += report.states;
+        all.checked += report.checked;
+    }
+    Ok(all)
+}
+
+fn each_cut(scenario: &dyn Scenario, effort: &Effort, log: &Log) -> Result<Report> {
     let seen = Mutex::new(HashSet::new());
     let (next, states, checked) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
     let failure = Mutex::new(None);
@@ -107,10 +135,10 @@ pub fn explore(scenario: &dyn Scenario, effort: &Effort) -> Result<Report> {
             if cut >= cuts || locked(&failure).is_some() {
                 return Ok(());
             }
-            let durable = disk::durable(&log, cut);
+            let durable = disk::durable(log, cut);
             for luck in lucks(&durable, effort) {
                 let mut chosen = Chosen::new(luck, cut, effort.seed);
-                let mut disk = Disk::before(&log);
+                let mut disk = Disk::before(log);
                 disk.apply(&durable, &mut chosen);
                 states.fetch_add(1, Ordering::Relaxed);
                 let said = log.said(cut);
@@ -121,7 +149,7 @@ pub fn explore(scenario: &dyn Scenario, effort: &Effort) -> Result<Report> {
                 let place = tree::scratch()?;
                 disk.write_out(place.path())?;
                 scenario.check(place.path(), &said).map_err(|error| {
-                    error.context(story(&log, cut, luck, &chosen.lost, effort.seed))
+                    error.context(story(log, cut, luck, &chosen.lost, effort.seed))
                 })?;
             }
         }
@@ -147,13 +175,25 @@ pub fn explore(scenario: &dyn Scenario, effort: &Effort) -> Result<Report> {
 ///
 /// If it does not end well, or does what the model does not know.
 pub fn record(scenario: &dyn Scenario) -> Result<Log> {
+    Ok(run(scenario, &[Fate::Spared])?.0)
+}
+
+/// Runs the scenario's program once for each fate, and gives what they did and the last one's system calls.
+fn run(scenario: &dyn Scenario, fates: &[Fate]) -> Result<(Log, u64)> {
     let place = tree::scratch()?;
     scenario.prepare(place.path()).context("cannot prepare the folder")?;
-    let (run, log) = trace::record(&mut scenario.command(place.path()), place.path())?;
-    ensure!(run.code == Some(0), "it did not end well ({:?}): {}", run.code, run.complained);
+    let mut tracer = Tracer::noting(place.path())?;
+    let mut calls = 0;
+    for &fate in fates {
+        let run = tracer.run(&mut scenario.command(place.path()), fate)?;
+        let well = run.code == Some(0) || fate != Fate::Spared;
+        ensure!(well, "it did not end well ({:?}): {}", run.code, run.complained);
+        calls = run.calls;
+    }
+    let log = tracer.into_log();
     let changes = log.ops.iter().filter(|op| !matches!(op, Op::Said(_))).count();
     ensure!(changes > 0, "it changed nothing in the folder, so nothing can be said of it");
-    Ok(log)
+    Ok((log, calls))
 }
 
 fn lucks(durable: &[bool], effort: &Effort) -> Vec<Luck> {

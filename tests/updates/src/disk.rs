@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 
-use crate::log::{Kind, Log, NodeId, Op};
+use crate::log::{self, Kind, Log, NodeId, Op};
 
 /// A sector: what is written as a whole or not at all, in bytes.
 const SECTOR: u64 = 512;
-/// What is found in a mapped file after a cut, at least, in bytes.
+/// What is found in a file that is rubbish after a cut, at least, in bytes.
 const RUBBISH: usize = 32 << 10;
 
 /// Which of the changes that may be lost are there.
@@ -154,7 +154,7 @@ impl<'log> Disk<'log> {
             name.hash(&mut hasher);
             self.modes[node].hash(&mut hasher);
             match &self.log.nodes[node].kind {
-                Kind::File(_) if self.log.nodes[node].mapped => {}
+                Kind::File(_) if log::untrusted_by_name(&self.log.nodes[node].name) => {}
                 Kind::File(_) => self.files.get(&node).hash(&mut hasher),
                 Kind::Folder => self.entries[node].len().hash(&mut hasher),
                 Kind::Link(to) => to.hash(&mut hasher),
@@ -192,7 +192,7 @@ impl<'log> Disk<'log> {
                 Kind::Link(to) => symlink(to, &at)?,
                 Kind::File(_) => {
                     let content = self.files.get(&node).map_or(&[][..], |content| content);
-                    if self.log.nodes[node].mapped {
+                    if log::untrusted_by_name(&self.log.nodes[node].name) {
                         fs::write(&at, vec![0xa5; content.len().max(RUBBISH)])?;
                     } else {
                         fs::write(&at, content)?;

@@ -36,6 +36,7 @@
 
 pub mod cut;
 pub mod disk;
+pub mod full;
 pub mod install;
 pub mod kill;
 pub mod log;
@@ -46,5 +47,6 @@ pub mod tree;
 
 mod calls;
 mod chance;
+mod turns;
 
 pub use scenario::{Effort, Scenario};

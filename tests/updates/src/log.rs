@@ -1,6 +1,6 @@
 //! What a program did to a folder, in order.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
@@ -29,8 +29,6 @@ pub struct Node {
     pub mode: u32,
     /// What it was called first, for messages.
     pub name: OsString,
-    /// Whether it was mapped to be written by storing: nobody knows what it holds after a cut.
-    pub mapped: bool,
 }
 
 /// One change, or one thing that the program said.
@@ -161,7 +159,8 @@ impl fmt::Display for Log {
     }
 }
 
-/// Whether nobody can say what a file of this name holds after a cut, and its owner knows that.
-pub(crate) fn untrusted_by_name(name: &OsString) -> bool {
+/// Whether a file of this name is rubbish after a cut, and its owner knows that: SQLite's index of its log, which
+/// lives in shared memory and is made anew by the first one who opens the database.
+pub(crate) fn untrusted_by_name(name: &OsStr) -> bool {
     name.as_bytes().ends_with(b"-shm")
 }

@@ -77,6 +77,40 @@ pub(crate) fn call(pid: pid_t) -> io::Result<Call> {
     })
 }
 
+/// Where the registers of a call lie in the user area of a tracee, in bytes.
+#[cfg(target_arch = "x86_64")]
+mod register {
+    use std::mem::offset_of;
+
+    pub(super) const NUMBER: usize = offset_of!(libc::user, regs.orig_rax);
+    pub(super) const RESULT: usize = offset_of!(libc::user, regs.rax);
+}
+
+/// Has the kernel do nothing for a call that begins.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn skip(pid: pid_t) -> io::Result<()> {
+    request(libc::PTRACE_POKEUSER, pid, register::NUMBER, usize::MAX).map(drop)
+}
+
+/// Has a call that ends return an error.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn fail(pid: pid_t, errno: c_int) -> io::Result<()> {
+    let result = 0usize.wrapping_sub(errno.unsigned_abs() as usize);
+    request(libc::PTRACE_POKEUSER, pid, register::RESULT, result).map(drop)
+}
+
+/// Has the kernel do nothing for a call that begins.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn skip(_: pid_t) -> io::Result<()> {
+    Err(io::Error::from_raw_os_error(libc::ENOSYS))
+}
+
+/// Has a call that ends return an error.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn fail(_: pid_t, _: c_int) -> io::Result<()> {
+    Err(io::Error::from_raw_os_error(libc::ENOSYS))
+}
+
 /// What became of a tracee.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum News {

@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use libc::pid_t;
 
-use crate::calls::{Pending, Watch};
+use crate::calls::{self, Pending, Watch};
 use crate::log::Log;
 use crate::sys::{self, Call, News};
 
@@ -18,6 +18,8 @@ use crate::sys::{self, Call, News};
 pub struct Run {
     /// System calls begun, by all of its processes and threads.
     pub calls: u64,
+    /// Of these, those that were refused for want of room.
+    pub refused: u64,
     /// Its exit code; none if it was killed.
     pub code: Option<i32>,
     /// What it wrote to its standard output.
@@ -26,37 +28,75 @@ pub struct Run {
     pub complained: String,
 }
 
-/// Runs `command` to its end and notes every change of `root`, which nobody else may touch meanwhile.
-///
-/// # Errors
-///
-/// If it does a thing to the folder that the model does not know.
-pub fn record(command: &mut Command, root: &Path) -> Result<(Run, Log)> {
-    let mut watch = Watch::new(root)?;
-    let run = trace(command, Some(&mut watch), u64::MAX)?;
-    Ok((run, watch.log))
+/// Traces programs on one folder, one after the other.
+#[derive(Debug)]
+pub struct Tracer {
+    watch: Option<Watch>,
 }
 
-/// Runs `command` and kills it, with all its children, as its system call number `last` begins, from 1.
-///
-/// # Errors
-///
-/// If it cannot be started or traced.
-pub fn kill_at(command: &mut Command, last: u64) -> Result<Run> {
-    trace(command, None, last)
+/// What is done to a program while it runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// Nothing.
+    Spared,
+    /// It is killed, with all its children, as its system call of this number begins, from 1.
+    KilledAt(u64),
+    /// From its system call of this number on, nothing of the folder may grow: `ENOSPC`.
+    FullFrom(u64),
 }
 
-fn trace(command: &mut Command, mut watch: Option<&mut Watch>, last: u64) -> Result<Run> {
-    let (mut out, mut err) = (tempfile::tempfile()?, tempfile::tempfile()?);
-    if let Some(watch) = watch.as_deref_mut() {
-        watch.listen_to(&out)?;
+impl Tracer {
+    /// One that notes every change of `root`, which nobody else may touch from now on.
+    ///
+    /// # Errors
+    ///
+    /// If something in it cannot be read.
+    pub fn noting(root: &Path) -> Result<Self> {
+        Ok(Self { watch: Some(Watch::new(root)?) })
     }
-    command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(err.try_clone()?);
-    sys::traced_from_exec(command);
-    let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
-    let root = pid_t::try_from(child.id())?;
-    let (code, calls) = follow(root, watch, last)?;
-    Ok(Run { calls, code, said: all_of(&mut out)?, complained: all_of(&mut err)? })
+
+    /// One that only counts.
+    pub fn counting() -> Self {
+        Self { watch: None }
+    }
+
+    /// What was noted.
+    pub fn into_log(self) -> Log {
+        self.watch.map_or_else(Log::default, |watch| watch.log)
+    }
+
+    /// Runs a program to its end.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started or traced, or does a thing to the folder that the model does not know.
+    pub fn run(&mut self, command: &mut Command, fate: Fate) -> Result<Run> {
+        let (mut out, mut err) = (tempfile::tempfile()?, tempfile::tempfile()?);
+        if let Some(watch) = &mut self.watch {
+            watch.listen_to(&out)?;
+        }
+        command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(err.try_clone()?);
+        sys::traced_from_exec(command);
+        let child = command.spawn().with_context(|| format!("cannot start {command:?}"))?;
+        let root = pid_t::try_from(child.id())?;
+        let mut follower = Follower {
+            watch: self.watch.as_mut(),
+            fate,
+            root,
+            tasks: HashMap::new(),
+            calls: 0,
+            refused: 0,
+            code: None,
+        };
+        let followed = follower.follow();
+        let Follower { calls, refused, code, .. } = follower;
+        followed?;
+        let (said, complained) = (all_of(&mut out)?, all_of(&mut err)?);
+        if code.is_none() && !matches!(fate, Fate::KilledAt(_)) {
+            bail!("the traced program was killed: {complained}");
+        }
+        Ok(Run { calls, refused, code, said, complained })
+    }
 }
 
 fn all_of(file: &mut File) -> Result<String> {
@@ -66,90 +106,125 @@ fn all_of(file: &mut File) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn follow(root: pid_t, mut watch: Option<&mut Watch>, last: u64) -> Result<(Option<i32>, u64)> {
-    // Every task that is traced, and the call in whose middle it is.
-    let mut tasks: HashMap<pid_t, Option<Pending>> = HashMap::new();
-    let (mut calls, mut code, mut failure) = (0, None, None);
-    loop {
-        let (pid, news) = match sys::wait() {
-            Ok(told) => told,
-            // No tracee is left.
-            Err(error) if error.raw_os_error() == Some(libc::ECHILD) => break,
-            Err(error) if error.raw_os_error() == Some(libc::EINTR) => continue,
-            Err(error) => return Err(error).context("cannot wait for the traced program"),
-        };
-        let signal = match news {
-            News::Exited(status) => {
-                tasks.remove(&pid);
-                if pid == root {
-                    code = Some(status);
-                }
-                continue;
-            }
-            News::Killed => {
-                tasks.remove(&pid);
-                continue;
-            }
-            News::Event => 0,
-            // The first stop of the program (it was executed) and of each child.
-            News::Signal(_) if !tasks.contains_key(&pid) => {
-                tasks.insert(pid, None);
-                if pid == root {
-                    sys::follow(pid).context("cannot trace")?;
-                }
-                0
-            }
-            News::Signal(signal) => signal,
-            News::AtCall => {
-                let pending = tasks.entry(pid).or_default();
-                match sys::call(pid) {
-                    Ok(Call::Entry(number, arguments)) => {
-                        calls += 1;
-                        if calls >= last && failure.is_none() {
-                            end(&tasks);
-                            continue;
-                        }
-                        if let Some(watch) = watch.as_deref_mut() {
-                            match watch.begin(pid, number, arguments) {
-                                Ok(begun) => *pending = begun,
-                                Err(error) => failure = Some(error),
-                            }
-                        }
-                    }
-                    Ok(Call::Exit(result)) => {
-                        if let (Some(watch), Some(begun)) = (watch.as_deref_mut(), pending.take())
-                            && result >= 0
-                            && let Err(error) = watch.end(pid, begun, result)
-                        {
-                            failure = Some(error);
-                        }
-                    }
-                    // Killed meanwhile.
-                    Ok(Call::None) | Err(_) => {}
-                }
-                if failure.is_some() {
-                    end(&tasks);
-                    continue;
-                }
-                0
-            }
-        };
-        // One that was killed meanwhile is told of at the next turn.
-        let _ = sys::go_on(pid, signal);
-    }
-    match failure {
-        Some(error) => Err(error),
-        None if code.is_none() && last == u64::MAX => bail!("the traced program was killed"),
-        None => Ok((code, calls)),
-    }
+/// In the middle of what a task is.
+#[derive(Debug)]
+enum Middle {
+    /// A call that matters not.
+    Nothing,
+    /// A call that changes the folder.
+    Change(Pending),
+    /// A call that is refused for want of room.
+    Refused,
+    /// A call that asks for the room that is left, and where in the task's memory the answer comes.
+    RoomAsked(u64),
 }
 
-/// Kills every task of the program; stopped or not, none of them makes another step.
-fn end(tasks: &HashMap<pid_t, Option<Pending>>) {
-    for &pid in tasks.keys() {
-        if let Some(pid) = rustix::process::Pid::from_raw(pid) {
-            // A thread of a process that is dying already.
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+struct Follower<'watch> {
+    watch: Option<&'watch mut Watch>,
+    fate: Fate,
+    root: pid_t,
+    /// Every task that is traced.
+    tasks: HashMap<pid_t, Middle>,
+    calls: u64,
+    refused: u64,
+    code: Option<i32>,
+}
+
+impl Follower<'_> {
+    fn follow(&mut self) -> Result<()> {
+        let mut failure = None;
+        loop {
+            let (pid, news) = match sys::wait() {
+                Ok(told) => told,
+                // No tracee is left.
+                Err(error) if error.raw_os_error() == Some(libc::ECHILD) => break,
+                Err(error) if error.raw_os_error() == Some(libc::EINTR) => continue,
+                Err(error) => return Err(error).context("cannot wait for the traced program"),
+            };
+            let signal = match news {
+                News::Exited(_) | News::Killed => {
+                    self.tasks.remove(&pid);
+                    if let (News::Exited(status), true) = (news, pid == self.root) {
+                        self.code = Some(status);
+                    }
+                    continue;
+                }
+                News::Event => 0,
+                // The first stop of the program (it was executed) and of each child.
+                News::Signal(_) if !self.tasks.contains_key(&pid) => {
+                    self.tasks.insert(pid, Middle::Nothing);
+                    if pid == self.root {
+                        sys::follow(pid).context("cannot trace")?;
+                    }
+                    0
+                }
+                News::Signal(signal) => signal,
+                News::AtCall => match self.at_call(pid) {
+                    Ok(true) => 0,
+                    Ok(false) => {
+                        self.end();
+                        continue;
+                    }
+                    Err(error) => {
+                        failure.get_or_insert(error);
+                        self.end();
+                        continue;
+                    }
+                },
+            };
+            // One that was killed meanwhile is told of at the next turn.
+            let _ = sys::go_on(pid, signal);
+        }
+        failure.map_or(Ok(()), Err)
+    }
+
+    /// Whether the program lives on.
+    fn at_call(&mut self, pid: pid_t) -> Result<bool> {
+        match sys::call(pid) {
+            Ok(Call::Entry(number, arguments)) => {
+                self.calls += 1;
+                if matches!(self.fate, Fate::KilledAt(last) if self.calls >= last) {
+                    return Ok(false);
+                }
+                let full = matches!(self.fate, Fate::FullFrom(first) if self.calls >= first);
+                let Some(watch) = &self.watch else { return Ok(true) };
+                let middle = match watch.begin(pid, number, arguments)? {
+                    Some(Pending::RoomAsked { answer }) if full => Middle::RoomAsked(answer),
+                    Some(pending) if full && pending.takes_room() => {
+                        sys::skip(pid).context("cannot skip a system call")?;
+                        self.refused += 1;
+                        Middle::Refused
+                    }
+                    Some(pending) => Middle::Change(pending),
+                    None => Middle::Nothing,
+                };
+                self.tasks.insert(pid, middle);
+            }
+            Ok(Call::Exit(result)) => match self.tasks.insert(pid, Middle::Nothing) {
+                Some(Middle::Refused) => {
+                    sys::fail(pid, libc::ENOSPC).context("cannot fail a system call")?;
+                }
+                Some(Middle::RoomAsked(answer)) if result == 0 => calls::no_room(pid, answer)?,
+                Some(Middle::Change(pending)) if result >= 0 => {
+                    if let Some(watch) = &mut self.watch {
+                        watch.end(pid, pending, result)?;
+                    }
+                }
+                _ => {}
+            },
+            // Killed meanwhile.
+            Ok(Call::None) | Err(_) => {}
+        }
+        Ok(true)
+    }
+
+    /// Kills every task of the program; stopped or not, none of them makes another step.
+    fn end(&self) {
+        for &pid in self.tasks.keys() {
+            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                // It may be a thread of a process that is dying already.
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
         }
     }
 }

@@ -146,14 +146,15 @@ fn make(slots: &Slots) -> Result<(), StoreError> {
     let [unfinished, ..] = UNFINISHED;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
     let made = connect(&slots.path().join(unfinished), flags).and_then(|mut connection| {
-        write_ahead(&connection)?;
         let tx = connection.transaction()?;
         tx.execute_batch(TABLES)?;
         tx.execute("INSERT INTO layout (readable_from) VALUES (?1)", [READABLE_FROM])?;
         tx.pragma_update(None, "application_id", APPLICATION)?;
         tx.pragma_update(None, "user_version", LAYOUT)?;
         tx.commit()?;
-        // The last one to close carries everything over into the file itself.
+        // Only now: what was committed to the file beside it is carried over when the last one closes, and that
+        // this could not be done, on a full disk, SQLite tells nobody.
+        write_ahead(&connection)?;
         connection.close().map_err(|(_, error)| error.into())
     });
     made.map_err(|error| error.at(slots.path()))?;

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use outrigger_update_tests::install::{AFTER, BEFORE, Manner, ThroughStore};
-use outrigger_update_tests::{Effort, Scenario, cut, kill};
+use outrigger_update_tests::{Effort, Scenario, cut, full, kill};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_outrigger-test-install");
 
@@ -60,6 +60,39 @@ fn a_first_install_killed_at_any_system_call_leaves_none_or_one_version_in_force
 }
 
 #[test]
+fn an_update_killed_and_begun_again_and_then_cut_off_leaves_one_version_in_force() {
+    let report = cut::explore_after_kills(&through_store(Manner::Right, false), &effort());
+
+    let report = report.unwrap_or_else(|error| panic!("{error:?}"));
+    println!("killed, begun again: {report}");
+    assert!(report.checked > 50, "{report}");
+}
+
+#[test]
+fn a_first_install_killed_and_begun_again_and_then_cut_off_leaves_none_or_one_in_force() {
+    let report = cut::explore_after_kills(&through_store(Manner::Right, true), &effort());
+
+    let report = report.unwrap_or_else(|error| panic!("{error:?}"));
+    println!("first install, killed, begun again: {report}");
+    assert!(report.checked > 50, "{report}");
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_disk_that_is_full_from_any_system_call_on_leaves_one_version_in_force_and_is_told() {
+    for from_scratch in [false, true] {
+        let report = full::everywhere(&through_store(Manner::Right, from_scratch), &effort());
+
+        let report = report.unwrap_or_else(|error| panic!("{error:?}"));
+        println!("from scratch {from_scratch}: {report}");
+        assert!(
+            report.tried * effort().kill_every + effort().kill_every > report.calls,
+            "{report}"
+        );
+    }
+}
+
+#[test]
 fn files_that_are_not_durable_when_the_commit_is_are_caught() {
     let caught = cut::explore(&through_store(Manner::LateFiles, false), &thorough());
 
@@ -75,7 +108,7 @@ fn files_that_come_after_the_commit_are_caught_by_killing() {
     let caught = kill::everywhere(&through_store(Manner::FilesAfterCommit, false), &effort);
 
     let told = format!("{:?}", caught.expect_err("the commit came before the files"));
-    assert!(told.contains("killed at the beginning of system call"), "{told}");
+    assert!(told.starts_with("KilledAt(") && told.contains("was staged"), "{told}");
 }
 
 /// A file that is replaced, whole and for good.
