@@ -132,6 +132,32 @@ pub struct Status {
     pub pids: Pids,
     /// Descriptors in use and their limits.
     pub descriptors: Descriptors,
+    /// What is kept of decided questions; `None` if nothing is.
+    #[serde(default)]
+    pub recording: Option<Recording>,
+}
+
+/// What is kept of decided questions. Counts since this host process began to serve.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Recording {
+    /// What of the objects is kept: `none`, `sums` or `bytes`.
+    pub content: String,
+    /// Questions kept.
+    pub kept: u64,
+    /// Questions that were kept before, word for word.
+    pub repeated: u64,
+    /// Questions lost because they came faster than they could be kept.
+    pub lost: u64,
+    /// Questions that the disk did not take.
+    pub unwritten: u64,
+    /// Bytes of all files.
+    pub bytes: u64,
+    /// Most bytes that they may have.
+    pub bytes_max: u64,
+    /// Files.
+    pub files: u64,
+    /// Why nothing can be written now; `None` if it can.
+    pub trouble: Option<String>,
 }
 
 /// Process ids, to show and for tests.

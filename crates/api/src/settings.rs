@@ -29,6 +29,7 @@ mod values;
 
 pub use config::{
     CacheConfig, ContentGrant, EngineConfig, EventPolicy, GuardConfig, HostConfig, OnQuarantine,
+    RecordConfig, RecordContent,
 };
 pub use error::{ERRORS_MAX, Place, Problem, SettingsError, SettingsErrors};
 pub use manifest::{Fields, Limits, Manifest, Need, Subscription};

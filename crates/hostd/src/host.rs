@@ -2,7 +2,7 @@
 //!
 //! Threads: `questions` reads and opens cases ([`reader`]); `verdicts` takes votes and `deadlines` ends
 //! what is due (both in [`verdicts`]), and each answers what it ended ([`answers`]); the main thread looks
-//! after engines, mounts, configuration and the operator ([`control`]); `journal`, the control connections
+//! after engines, mounts, configuration and the operator ([`control`]); `journal`, `recording`, the control connections
 //! and the metrics wait for the disk and for people. What questions and verdicts share is one lock
 //! ([`core`]).
 //!
@@ -27,6 +27,7 @@ mod notices;
 mod poisoned;
 mod private;
 mod reader;
+mod recording;
 mod request;
 mod server;
 mod socket;
@@ -63,6 +64,7 @@ use self::engines::Engine;
 use self::grants::KeyMaterial;
 use self::history::History;
 use self::journal::Journal;
+use self::recording::Recorder;
 use self::server::{Desk, Errand};
 use self::subscriptions::Granted;
 use crate::keeper;
@@ -114,6 +116,8 @@ pub(crate) struct Host {
     guard: guard::Guard,
     history: History,
     journal: Journal,
+    /// Keeps decided questions, if the configuration wants that.
+    recorder: Option<Recorder>,
     core: Mutex<Core>,
     cache: Mutex<Cache>,
     /// Descriptor by which each file was leased last; the slot says whether it still is.
@@ -214,6 +218,12 @@ impl Host {
             keys: KeyMaterial::look_up(shared.origin.as_fd(), &config.state_dir),
             guard: guard::Guard::new(&config, &manifests),
             history: History::new(names),
+            recorder: Recorder::start(
+                &config,
+                guard::Guard::new(&config, &manifests),
+                shared.origin.as_fd(),
+            )
+            .context("cannot start a thread")?,
             journal: Journal::start(&config.state_dir).context("cannot start a thread")?,
             cache: Mutex::new(Cache::new(page, group, every, leases as usize)),
             leased: Mutex::default(),

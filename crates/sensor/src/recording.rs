@@ -60,8 +60,31 @@ const fn body_max(kind: u8) -> Option<usize> {
     }
 }
 
+/// How the names of the files begin that a host keeps; a number follows.
+pub const FILE_PREFIX: &str = "recording-";
+/// How they end.
+pub const FILE_SUFFIX: &str = ".rec";
+
 /// The SHA-256 of `bytes`.
 pub fn sum(bytes: &[u8]) -> [u8; 32] {
     use sha2::Digest as _;
     sha2::Sha256::digest(bytes).into()
+}
+
+/// The SHA-256 of bytes that come in pieces.
+#[derive(Debug, Default)]
+pub struct Summer(sha2::Sha256);
+
+impl Summer {
+    /// Takes the next piece.
+    pub fn add(&mut self, bytes: &[u8]) {
+        use sha2::Digest as _;
+        self.0.update(bytes);
+    }
+
+    /// The sum of all pieces.
+    pub fn finish(self) -> [u8; 32] {
+        use sha2::Digest as _;
+        self.0.finalize().into()
+    }
 }

@@ -36,6 +36,8 @@ pub struct HostConfig {
     pub engines: Vec<EngineConfig>,
     /// What no engine may deny.
     pub guard: GuardConfig,
+    /// What is kept of decided questions.
+    pub record: RecordConfig,
 }
 
 /// The verdict cache.
@@ -122,6 +124,33 @@ pub struct GuardConfig {
     pub lifted: Vec<PathBuf>,
 }
 
+/// What is kept of decided questions, to feed engines with later.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordConfig {
+    /// Whether anything is.
+    pub enabled: bool,
+    /// What of the objects.
+    pub content: RecordContent,
+    /// Most bytes of all files together.
+    pub bytes_max: u64,
+    /// Whether it is kept who asked.
+    pub credentials: bool,
+    /// Of what lies under these paths only the event and the answer are kept.
+    pub redact: Vec<PathBuf>,
+}
+
+/// What of the objects a recording keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum RecordContent {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Their sums.
+    Sums,
+    /// Their bytes.
+    Bytes,
+}
+
 impl Default for HostConfig {
     /// What an empty file says.
     fn default() -> Self {
@@ -197,6 +226,7 @@ fn read_config(top: &Section<'_>) -> HostConfig {
     let cache = top.section(&keys::CACHE, &keys::CONFIG_CACHE, keys::CONFIG);
     let protect = top.section(&keys::PROTECT, &keys::CONFIG_PROTECT, keys::CONFIG);
     let guard = top.section(&keys::GUARD, &keys::CONFIG_GUARD, keys::CONFIG);
+    let record = top.section(&keys::RECORD, &keys::CONFIG_RECORD, keys::CONFIG);
     // Both paths have defaults, so nothing stands for one that was refused.
     let control_socket = host.path(&keys::CONTROL_SOCKET).unwrap_or_default();
     HostConfig {
@@ -213,6 +243,13 @@ fn read_config(top: &Section<'_>) -> HostConfig {
         policies: read_policies(top),
         engines: read_engines(top),
         guard: GuardConfig { extra: guard.paths(&keys::EXTRA), lifted: guard.paths(&keys::LIFTED) },
+        record: RecordConfig {
+            enabled: record.flag(&keys::RECORD_ENABLED),
+            content: record.choice(&keys::RECORD_CONTENT),
+            bytes_max: record.long(&keys::BYTES_MAX),
+            credentials: record.flag(&keys::RECORD_CREDENTIALS),
+            redact: record.paths(&keys::REDACT),
+        },
     }
 }
 

@@ -5,7 +5,7 @@
 
 use crate::content::ContentType;
 use crate::release::Part;
-use crate::settings::config::OnQuarantine;
+use crate::settings::config::{OnQuarantine, RecordContent};
 use crate::settings::kind::{
     Choice, FilePath, Flag, Given, Group, Integer, List, Must, Table, Text, Unit,
 };
@@ -291,6 +291,8 @@ pub(super) const ENGINE: Group = Group {
 };
 pub(super) const GUARD: Group = group("guard", "[guard]");
 
+pub(super) const RECORD: Group = group("record", "[record]");
+
 pub(super) const CONTROL_SOCKET: FilePath = FilePath {
     name: "control_socket",
     relative: false,
@@ -394,8 +396,28 @@ pub(super) const BACKOFF_MAX_MS: Integer = milliseconds("backoff_max_ms", 1, 3_6
 pub(super) const EXTRA: List = paths("extra", PATHS_MAX, "[\"/usr/sbin/sshd\"]");
 pub(super) const LIFTED: List = paths("lifted", PATHS_MAX, "[\"/usr/bin/dpkg\"]");
 
+pub(super) const RECORD_ENABLED: Flag = Flag { name: "enabled", default: false };
+pub(super) const RECORD_CONTENT: Choice<RecordContent> = Choice {
+    name: "content",
+    words: &[
+        ("none", RecordContent::Nothing),
+        ("sums", RecordContent::Sums),
+        ("bytes", RecordContent::Bytes),
+    ],
+    default: Given::Default("none"),
+};
+pub(super) const BYTES_MAX: Integer = Integer {
+    name: "bytes_max",
+    unit: Unit::Bytes,
+    min: 1 << 20,
+    max: 1 << 40,
+    default: Some(64 << 20),
+};
+pub(super) const RECORD_CREDENTIALS: Flag = Flag { name: "credentials", default: true };
+pub(super) const REDACT: List = paths("redact", PATHS_MAX, "[\"/home\"]");
+
 pub(super) static CONFIG_TOP: Table =
-    Table { path: "", keys: &[&MODE, &HOST, &CACHE, &PROTECT, &POLICY, &ENGINE, &GUARD] };
+    Table { path: "", keys: &[&MODE, &HOST, &CACHE, &PROTECT, &POLICY, &ENGINE, &GUARD, &RECORD] };
 pub(super) static CONFIG_HOST: Table = Table {
     path: "host",
     keys: &[&CONTROL_SOCKET, &METRICS, &METRICS_SOCKET, &STATE_DIR, &IN_FLIGHT_MAX],
@@ -429,6 +451,10 @@ pub(super) static CONFIG_ENGINE: Table = Table {
     ],
 };
 pub(super) static CONFIG_GUARD: Table = Table { path: "guard", keys: &[&EXTRA, &LIFTED] };
+pub(super) static CONFIG_RECORD: Table = Table {
+    path: "record",
+    keys: &[&RECORD_ENABLED, &RECORD_CONTENT, &BYTES_MAX, &RECORD_CREDENTIALS, &REDACT],
+};
 
 /// The tables of a configuration.
 pub(super) static CONFIG: &[&Table] = &[
@@ -441,6 +467,7 @@ pub(super) static CONFIG: &[&Table] = &[
     &CONFIG_POLICY,
     &CONFIG_ENGINE,
     &CONFIG_GUARD,
+    &CONFIG_RECORD,
 ];
 
 // How releases are got and tried out.

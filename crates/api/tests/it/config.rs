@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use outrigger_api::Event;
 use outrigger_api::settings::{
     CacheConfig, ContentGrant, ERRORS_MAX, EngineConfig, EventPolicy, GuardConfig, HostConfig,
-    OnQuarantine, PlaceConfig, ProtectConfig, ProtectMode, TypeConfig,
+    OnQuarantine, PlaceConfig, ProtectConfig, ProtectMode, RecordConfig, RecordContent, TypeConfig,
 };
 use outrigger_api::verdict::{Fallback, Mode};
 
@@ -73,6 +73,13 @@ fn every_key_of_a_configuration_is_taken() {
             extra: vec![PathBuf::from("/usr/sbin/sshd")],
             lifted: vec![PathBuf::from("/usr/bin/dpkg")],
         },
+        record: RecordConfig {
+            enabled: true,
+            content: RecordContent::Sums,
+            bytes_max: 8 << 20,
+            credentials: false,
+            redact: vec![PathBuf::from("/home")],
+        },
     };
     assert_eq!(config, Ok(expected));
 }
@@ -101,6 +108,14 @@ fn an_empty_configuration_has_every_default() {
     }
     assert!(config.protect == ProtectConfig::default() && config.engines.is_empty());
     assert_eq!(config.guard, GuardConfig::default());
+    let record = RecordConfig {
+        enabled: false,
+        content: RecordContent::Nothing,
+        bytes_max: 64 << 20,
+        credentials: true,
+        redact: Vec::new(),
+    };
+    assert_eq!(config.record, record);
 }
 
 #[test]

@@ -109,6 +109,13 @@ content = "all"
 [guard]
 extra = ["/usr/sbin/sshd"]
 lifted = ["/usr/bin/dpkg"]
+
+[record]
+enabled = true
+content = "sums"
+bytes_max = "8MiB"
+credentials = false
+redact = ["/home"]
 "#;
 
 /// What is said about the manifest `text`.

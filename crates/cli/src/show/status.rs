@@ -1,12 +1,12 @@
 //! `outrigger status`: the state of the whole on one screen.
 
 use outrigger_api::Mode;
-use outrigger_api::control::{Counters, Descriptors, EngineStatus, Status};
+use outrigger_api::control::{Counters, Descriptors, EngineStatus, Recording, Status};
 
 use super::{by_name, level, point, state, title, volumes};
 use crate::table::{Table, cell, figure};
 use crate::text::{
-    FAINT, GOOD, STRONG, WARN, WRONG, counted, number, span, styled, uptime, visible,
+    FAINT, GOOD, STRONG, WARN, WRONG, counted, number, size, span, styled, uptime, visible,
 };
 
 /// The whole page.
@@ -21,6 +21,9 @@ pub(crate) fn whole(status: &Status) -> String {
     engines(&mut out, &status.engines);
     counters(&mut out, &status.counters);
     descriptors(&mut out, &status.descriptors);
+    if let Some(kept) = &status.recording {
+        recording(&mut out, kept);
+    }
     out
 }
 
@@ -153,5 +156,27 @@ fn descriptors(out: &mut String, descriptors: &Descriptors) {
     row("leases", descriptors.leases, Some(leases), "files whose verdict is cached");
     let aside = format!("kept aside, of {} in all", number(descriptors.limit.into()));
     row("fixed", descriptors.fixed, None, &aside);
+    table.write(out);
+}
+
+fn recording(out: &mut String, kept: &Recording) {
+    title(out, "Recorded questions");
+    let mut table = Table::new(&["", "", ""]);
+    let mut row = |name: &str, count: u64, detail: &str, style| {
+        let style = if count == 0 { FAINT } else { style };
+        table.row([
+            cell(name).style(style),
+            figure(&number(count)).style(style),
+            cell(detail).style(FAINT),
+        ]);
+    };
+    let plain = crate::text::PLAIN;
+    let content = format!("content: {}", kept.content);
+    row("kept", kept.kept, &content, plain);
+    row("repeated", kept.repeated, "kept before, word for word", plain);
+    row("lost", kept.lost, "came faster than they could be kept", WARN);
+    row("unwritten", kept.unwritten, kept.trouble.as_deref().unwrap_or_default(), WARN);
+    let bytes = format!("{} of at most {}", size(kept.bytes), size(kept.bytes_max));
+    row("files", kept.files, &bytes, plain);
     table.write(out);
 }

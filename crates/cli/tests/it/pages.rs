@@ -1,6 +1,6 @@
 //! What a person sees, to the letter. The pages stand in `tests/it/pages/`.
 
-use outrigger_api::control::{EngineState, Response};
+use outrigger_api::control::{EngineState, Recording, Response};
 use outrigger_api::coverage::Level;
 
 use crate::host::{FakeHost, command, finish};
@@ -38,6 +38,17 @@ fn status_of_a_degraded_host_begins_with_every_problem() {
     volume.cached = false;
     volume.reason = Some("fanotify_mark: EXDEV".into());
     status.coverage.volumes.push(volume);
+    status.recording = Some(Recording {
+        content: "sums".into(),
+        kept: 12_000,
+        repeated: 400_000,
+        lost: 7,
+        unwritten: 3,
+        bytes: 3 << 20,
+        bytes_max: 64 << 20,
+        files: 2,
+        trouble: Some("No space left on device (os error 28)".into()),
+    });
 
     let out = page(Response::Status(Box::new(status)), &["status"]);
 

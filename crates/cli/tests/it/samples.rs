@@ -118,6 +118,7 @@ pub(crate) fn status() -> Status {
             leases: 888,
             leases_max: 16_384,
         },
+        recording: None,
     }
 }
 

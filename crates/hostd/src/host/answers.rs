@@ -109,6 +109,9 @@ impl Host {
         if self.facts(intake.event).told {
             self.tell_answer(&intake, case, answer, decided_by, answered_at);
         }
+        if let Some(recorder) = &self.recorder {
+            recorder.offer(&intake, answer);
+        }
         let known_path = self.path_to_keep(&intake, answer, decided_by);
         let cached = self.close_or_cache(&intake, answer, finished.cacheable, finished.epoch);
         if cached && intake.event == Event::ProcessExec {

@@ -101,6 +101,9 @@ pub(crate) fn run(host: &Arc<Host>, problem: Option<String>) -> Result<i32> {
         control.wait();
         if let Some(code) = control.turn() {
             host.journal.flush(Duration::from_secs(1));
+            if host.recorder.as_ref().is_some_and(|kept| !kept.flush(Duration::from_secs(1))) {
+                tracing::warn!("the last decided questions were not recorded in time");
+            }
             return Ok(code);
         }
     }

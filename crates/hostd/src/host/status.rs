@@ -18,6 +18,7 @@ use outrigger_supervisor::Usage;
 use super::journal::Trouble;
 use super::ledger::{self, Account};
 use super::metrics;
+use super::recording::Recorder;
 use super::server::{Desk as _, Errand};
 use super::{FIXED_DESCRIPTORS, Host, lock};
 
@@ -59,6 +60,7 @@ impl Host {
                 host: std::process::id(),
             },
             descriptors: self.descriptors(),
+            recording: self.recorder.as_ref().map(Recorder::status),
         }
     }
 
@@ -119,6 +121,11 @@ impl Host {
             let lost = self.journal.lost();
             let what = format!("the journal cannot be written: {}", path.display());
             out.push(named(trouble, &format!("{what} ({lost} lines were lost)")));
+        }
+        if let Some(trouble) = self.recorder.as_ref().and_then(|recorder| recorder.status().trouble)
+        {
+            let folder = self.config.state_dir.display();
+            out.push(format!("nothing can be recorded in {folder}: {trouble}"));
         }
         let failures = self.sensor_failures.load(Ordering::Relaxed);
         if failures > 0 {

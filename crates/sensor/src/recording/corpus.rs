@@ -58,37 +58,52 @@ impl Corpus {
     ///
     /// [`RecordingError`] if it is not whole, or cannot be read.
     pub fn open(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<Self, RecordingError> {
+        let (corpus, ended) = Self::salvage(path, progress)?;
+        ended.map(|()| corpus)
+    }
+
+    /// Reads as much of the recording at `path` as there is, and says how that ended: a file that a host
+    /// still writes, or wrote when it ended, has no end.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordingError`] if it does not begin as a recording, or cannot be read.
+    pub fn salvage(
+        path: &Path,
+        progress: &mut dyn FnMut(u64, u64),
+    ) -> Result<(Self, Result<(), RecordingError>), RecordingError> {
         let io = |source| RecordingError::Io { offset: 0, source };
         let file = File::open(path).map_err(io)?;
         let all = file.metadata().map_err(io)?.len();
         let mut reader = Reader::new(BufReader::with_capacity(CHUNK, file))?;
         let mut objects = HashMap::new();
-        loop {
+        let mut counts = Counts::default();
+        let ended = loop {
             let offset = reader.offset();
-            match reader.next_item()? {
-                None => break,
-                Some(Item::Sample(_)) => {}
-                Some(Item::Blob { digest, offset: at, .. }) => {
-                    if objects.len() >= OBJECTS_MAX {
-                        return Err(RecordingError::TooLong {
-                            offset,
-                            what: "list of objects",
-                            len: OBJECTS_MAX as u64 + 1,
-                            limit: OBJECTS_MAX as u64,
-                        });
-                    }
+            match reader.next_item() {
+                Ok(None) => break Ok(()),
+                Ok(Some(Item::Sample(_))) => {}
+                Ok(Some(Item::Blob { digest, offset: at, .. })) => {
                     objects.insert(digest.sha256, (at, digest.size));
                 }
+                Err(error @ RecordingError::Io { .. }) => return Err(error),
+                Err(error) => break Err(error),
             }
+            if objects.len() > OBJECTS_MAX {
+                let (what, limit) = ("list of objects", OBJECTS_MAX as u64);
+                return Err(RecordingError::TooLong { offset, what, len: limit + 1, limit });
+            }
+            counts = reader.counts();
             progress(offset, all);
-        }
-        Ok(Self {
+        };
+        let corpus = Self {
             path: path.to_owned(),
             header: reader.header().clone(),
-            counts: reader.counts(),
+            counts,
             bytes: reader.offset(),
             objects,
-        })
+        };
+        Ok((corpus, ended))
     }
 
     /// When and where it was made, and what was left out of it.
@@ -139,6 +154,19 @@ impl Samples<'_> {
     /// Why the samples ended before the corpus did, if they did: the file was changed meanwhile.
     pub const fn take_failure(&mut self) -> Option<RecordingError> {
         self.failed.take()
+    }
+
+    /// The bytes of the object with this sum, if the corpus holds them.
+    ///
+    /// # Errors
+    ///
+    /// What reading the file gives.
+    pub fn object(&self, sha256: &[u8; 32]) -> io::Result<Option<Vec<u8>>> {
+        let Some(&(offset, size)) = self.corpus.objects.get(sha256) else { return Ok(None) };
+        // It was read once, so it is no longer than an object may be.
+        let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
+        self.file.read_exact_at(&mut bytes, offset)?;
+        Ok(Some(bytes))
     }
 
     fn content(&mut self, sample: &Sample, digest: Digest) -> Option<OwnedFd> {

@@ -105,6 +105,11 @@ impl<W: Write> Writer<W> {
         Ok(self.out)
     }
 
+    /// Gives the recording up; the output as it is.
+    pub fn abandon(self) -> W {
+        self.out
+    }
+
     /// The output, to flush or measure.
     pub const fn output(&mut self) -> &mut W {
         &mut self.out
