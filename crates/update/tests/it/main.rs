@@ -2,4 +2,5 @@
 
 mod package;
 mod publish;
+mod repository;
 mod store;
