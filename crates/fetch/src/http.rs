@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use outrigger_api::fetch::{Cause, Place};
+use ureq::config::Config;
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
+use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
+use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Proxy, ResponseExt};
 
 use crate::channel::{Channel, Failure};
@@ -92,9 +95,8 @@ impl Client {
             .build();
         let proxy = Proxy::try_from_env();
         let port = proxy.as_ref().map(Proxy::port);
-        // No limit on the whole transfer here: the updater has one. And none on the resolution of names, for
-        // which ureq would make a thread: it is over when the updater ends this process.
-        let agent = Agent::config_builder()
+        // No limit on the whole transfer here: the updater has one.
+        let config = Agent::config_builder()
             .tls_config(tls)
             .proxy(proxy)
             .https_only(only_https)
@@ -107,8 +109,8 @@ impl Client {
             .timeout_recv_response(silence)
             .timeout_per_read(silence)
             .timeout_per_write(silence)
-            .build()
-            .new_agent();
+            .build();
+        let agent = Agent::with_parts(config, DefaultConnector::default(), OnThisThread::default());
         Ok(Self { agent, proxy: port, only_https })
     }
 
@@ -149,6 +151,22 @@ impl Client {
             Err(error) => Err(broken(ureq::Error::from(error), got)),
         })?;
         Ok(true)
+    }
+}
+
+/// Resolves names without a time limit, for which ureq would make a thread, and this process may make none.
+/// The updater has a limit: it ends the process.
+#[derive(Debug, Default)]
+struct OnThisThread(DefaultResolver);
+
+impl Resolver for OnThisThread {
+    fn resolve(
+        &self,
+        uri: &ureq::http::Uri,
+        config: &Config,
+        _timeout: NextTimeout,
+    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
+        self.0.resolve(uri, config, NextTimeout::default())
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use outrigger_update::repository::{Place, Refusal, Transport, Wanted};
 
 use crate::meeting::{fetch, text, transport, wanted};
-use crate::server::{Server, ok, say};
+use crate::server::{Server, go, ok, say};
 
 fn refusal(server: &Server, path: &str) -> Refusal {
     fetch(&server.url(), path).expect_err("it must be refused")
@@ -209,8 +209,4 @@ fn drip(stream: &mut TcpStream) {
 /// Says nothing until the client is gone.
 fn hold(stream: &mut TcpStream) {
     let _ = std::io::copy(stream, &mut std::io::sink());
-}
-
-fn go(stream: &mut TcpStream, to: &str) {
-    say(stream, &format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"));
 }

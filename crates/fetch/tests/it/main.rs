@@ -2,6 +2,7 @@
 
 mod folder;
 mod http;
+mod https;
 mod meeting;
 mod refusals;
 mod server;

@@ -1,9 +1,15 @@
 //! A web server of one thread that says what a test tells it to, byte by byte.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
+
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 /// Answers each connection in turn by a function of the path, until the test ends.
 pub(crate) struct Server {
@@ -19,7 +25,7 @@ impl Server {
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.expect("a connection");
-                let Some(path) = path(&stream) else { continue };
+                let Some(path) = path(&mut stream) else { continue };
                 // The test may be over.
                 let _ = tell.send(path.clone());
                 answer(&path, &mut stream);
@@ -27,6 +33,33 @@ impl Server {
             }
         });
         Self { address, asked }
+    }
+
+    /// The same over TLS, with the certificate of the tests' own authority.
+    pub(crate) fn start_tls(answer: impl Fn(&str, &mut dyn Write) + Send + 'static) -> Self {
+        let config = tls();
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (tell, asked) = channel();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                let stream = stream.expect("a connection");
+                let connection = ServerConnection::new(Arc::clone(&config)).expect("TLS");
+                let mut stream = StreamOwned::new(connection, stream);
+                // A client that does not trust us hangs up instead of asking.
+                let Some(path) = path(&mut stream) else { continue };
+                let _ = tell.send(path.clone());
+                answer(&path, &mut stream);
+                stream.conn.send_close_notify();
+                let _ = stream.flush();
+            }
+        });
+        Self { address, asked }
+    }
+
+    /// Its port.
+    pub(crate) fn port(&self) -> u16 {
+        self.address.port()
     }
 
     /// A base under it.
@@ -41,7 +74,7 @@ impl Server {
 }
 
 /// Reads the head of a request; its path.
-fn path(stream: &TcpStream) -> Option<String> {
+fn path(stream: &mut impl Read) -> Option<String> {
     let mut lines = BufReader::new(stream).lines();
     let first = lines.next()?.ok()?;
     for line in lines {
@@ -53,11 +86,34 @@ fn path(stream: &TcpStream) -> Option<String> {
 }
 
 /// Says all of it; a client that hung up is none of the server's concern.
-pub(crate) fn say(stream: &mut TcpStream, text: &str) {
+pub(crate) fn say(stream: &mut dyn Write, text: &str) {
     let _ = stream.write_all(text.as_bytes());
 }
 
 /// An answer with this body.
-pub(crate) fn ok(stream: &mut TcpStream, body: &str) {
+pub(crate) fn ok(stream: &mut dyn Write, body: &str) {
     say(stream, &format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+}
+
+/// A redirect.
+pub(crate) fn go(stream: &mut dyn Write, to: &str) {
+    say(stream, &format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"));
+}
+
+/// A file of the tests' own authority.
+pub(crate) fn tls_file(name: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/tls").join(name)
+}
+
+fn tls() -> Arc<ServerConfig> {
+    let certificate = CertificateDer::from_pem_file(tls_file("server.pem")).expect("a certificate");
+    let key = PrivateKeyDer::from_pem_file(tls_file("server.key")).expect("a key");
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)
+        .expect("they belong together");
+    Arc::new(config)
 }
