@@ -85,6 +85,11 @@ pub(crate) enum Command {
     Reload,
     /// Drop every cached verdict, so that no file of a protected volume is held open
     Flush,
+    /// Write, show and make recordings of events; asks no host
+    Record {
+        #[command(subcommand)]
+        command: crate::record::RecordCommand,
+    },
     /// Feed recorded events to one engine, started here without a sandbox, and report what it says;
     /// asks no host and needs no root
     Replay(crate::replay::ReplayArguments),

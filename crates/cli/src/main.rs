@@ -15,6 +15,7 @@
 mod arguments;
 mod link;
 mod package;
+mod record;
 mod replay;
 mod run;
 mod show;

@@ -10,7 +10,7 @@ use outrigger_api::{Answer, Coverage};
 
 use crate::arguments::{Arguments, BAD, Command, UNREACHABLE, USAGE};
 use crate::link::{Link, LinkError, Received};
-use crate::{package, replay, show, text, top};
+use crate::{package, record, replay, show, text, top};
 
 /// How the host's answer is to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +49,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     if let Command::Package { action } = &arguments.command {
         return package::run(action, arguments.json, out);
     }
+    if let Command::Record { ref command } = arguments.command {
+        return record::run(command, arguments.json, out);
+    }
     let request = request(&arguments.command)?;
     let link = Link::open(&arguments.socket, &request, limit(arguments));
     if let (Command::Doctor, Err(LinkError::Unreachable { .. })) = (&arguments.command, &link) {
@@ -66,16 +69,17 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref() {
         Some(LinkError::RequestTooLong { .. }) => USAGE,
         _ if error.is::<UsageError>() => USAGE,
-        _ if error.is::<replay::ReplayFailed>() => BAD,
         _ if package::is_refusal(error) => BAD,
+        _ if error.is::<replay::ReplayFailed>() || error.is::<record::RecordFailed>() => BAD,
         _ => UNREACHABLE,
     }
 }
 
 fn request(command: &Command) -> Result<Request> {
     Ok(match command {
-        Command::Replay(_) => bail!("no host is asked for a replay"),
-        Command::Package { .. } => bail!("no host is asked for a package"),
+        Command::Package { .. } | Command::Record { .. } | Command::Replay(_) => {
+            bail!("no host is asked for that")
+        }
         Command::Status => Request::Status,
         Command::Engines => Request::Engines,
         Command::Top { .. } => Request::Ledger,

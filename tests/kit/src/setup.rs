@@ -25,6 +25,7 @@ pub struct Setup {
     guarded: Vec<PathBuf>,
     places: Vec<(PathBuf, &'static str)>,
     types: Vec<(&'static str, &'static str)>,
+    recorded: Option<&'static str>,
 }
 
 /// An engine's manifest and its place in the configuration.
@@ -69,7 +70,15 @@ impl Setup {
             guarded: Vec::new(),
             places: Vec::new(),
             types: Vec::new(),
+            recorded: None,
         }
+    }
+
+    /// Records decided questions, and of their objects `none`, `sums` or `bytes`.
+    #[must_use]
+    pub fn recording(mut self, content: &'static str) -> Self {
+        self.recorded = Some(content);
+        self
     }
 
     /// Protects the tree at `path` in another mode: `enforce`, `monitor` or `off`.
@@ -170,6 +179,10 @@ impl Setup {
         }
         for (fs_type, mode) in &self.types {
             writeln!(text, "[[protect.file_system]]\ntype = {fs_type:?}\nmode = {mode:?}\n")?;
+        }
+        if let Some(content) = self.recorded {
+            writeln!(text, "[record]\nenabled = true\ncontent = {content:?}")?;
+            writeln!(text, "bytes_max = \"4GiB\"\n")?;
         }
         writeln!(text, "[guard]\nextra = {:?}\n", self.guarded)?;
         for event in ["process.exec", "file.open"] {

@@ -148,6 +148,8 @@ const TESTS: &[Test] = tests! {
     120 replay::is_fast_through_one_engine;
     60 replay::says_the_same_each_time;
     60 replay::names_the_sample_that_an_engine_crashes_on;
+    600 replay::yara_says_what_it_said_live;
+    60 replay::what_is_recorded_is_counted_and_redacted;
     60 replay::tells_a_slow_engine_from_a_busy_machine;
 
     60 yara::both_engines_refuse_the_test_file;

@@ -1,24 +1,31 @@
 //! Recorded events through one engine: without root, without a kernel's questions, the same each time.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::BufWriter;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use outrigger_api::record::ContentAbsent;
 use outrigger_api::sample::{Digest, Sample, Standing};
 use outrigger_api::{Answer, Event};
 use outrigger_sensor::recording::{Header, Kept, Writer};
+use outrigger_testkit::clock::wait_for;
 use outrigger_testkit::figures::{Late, say};
-use outrigger_testkit::{EngineSetup, Lab, binaries};
+use outrigger_testkit::ways::{self, Outcome};
+use outrigger_testkit::{EngineSetup, Host, Lab, Setup, bait, binaries};
 use serde_json::Value;
 
-use crate::scene::short_or_full;
+use crate::scene::{Scene, expect, short_or_full};
+use crate::yara::{RULES, web_shell};
 
 /// Events per second through one trivial engine.
 const PROMISED: u64 = 200_000;
+/// How long the host may take to write what it recorded.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Nobody.
 const NOBODY: u32 = 65534;
 
@@ -190,5 +197,114 @@ pub(crate) fn tells_a_slow_engine_from_a_busy_machine(lab: &Lab) -> Result<()> {
     ensure!(counts(&slow, "missed") == Some(4), "{slow:#}");
     ensure!(counts(&silent, "missed") == Some(4), "{silent:#}");
     ensure!(slow["crashes"] == Value::Array(Vec::new()), "{slow:#}");
+    Ok(())
+}
+
+/// Writes what the host of `folder` recorded as one file that everybody may read.
+fn export(lab: &Lab, folder: &Path, words: &[&str]) -> Result<(PathBuf, Value)> {
+    let out = lab.path("exported.rec");
+    let mut command = Command::new(binaries::path(binaries::TOOL)?);
+    command.args(["record", "export", "--json", "--out"]).arg(&out);
+    command.arg("--state-dir").arg(folder.join("state")).args(words);
+    let output = command.output().context("the tool can be started")?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    let exported =
+        serde_json::from_slice(&output.stdout).with_context(|| format!("no export: {told}"))?;
+    fs::set_permissions(&out, fs::Permissions::from_mode(0o644))?;
+    Ok((out, exported))
+}
+
+/// Up to `count` files of this system, of up to 256 KiB.
+fn real_files(count: usize) -> Vec<PathBuf> {
+    let mut folders =
+        vec![PathBuf::from("/usr/share"), PathBuf::from("/usr/lib"), PathBuf::from("/usr/bin")];
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        let mut entries: Vec<_> = fs::read_dir(folder).into_iter().flatten().flatten().collect();
+        entries.sort_by_key(fs::DirEntry::path);
+        for entry in entries {
+            match entry.metadata() {
+                Ok(known) if known.is_dir() => folders.push(entry.path()),
+                Ok(known) if known.is_file() && (1..=256 << 10).contains(&known.len()) => {
+                    found.push(entry.path());
+                }
+                _ => {}
+            }
+        }
+    }
+    let step = (found.len() / count.max(1)).max(1);
+    found.into_iter().step_by(step).take(count).collect()
+}
+
+/// Opens of real files, judged by YARA over the kernel and recorded; then the recording, without it.
+pub(crate) fn yara_says_what_it_said_live(lab: &Lab) -> Result<()> {
+    let count = usize::try_from(short_or_full(300, 5000))?;
+    let scene = Scene::new(lab, 1)?;
+    let mut files = Vec::new();
+    for (number, file) in real_files(count).into_iter().enumerate() {
+        files.push(scene.volume.put(&format!("real-{number}"), &fs::read(file)?)?);
+    }
+    ensure!(files.len() == count, "this system has {} files, not {count}", files.len());
+    for number in 0..10 {
+        let bad = if number % 2 == 0 { bait::eicar() } else { web_shell() };
+        files.push(scene.volume.put(&format!("bad-{number}"), &bad)?);
+    }
+    let yara = EngineSetup::yara(RULES);
+    let setup = Setup::protecting(scene.path()).budget_ms(8000).recording("bytes");
+    let host = lab.start(&setup.engine(yara.clone()))?;
+    let folder = host.folder().to_owned();
+
+    let refused = files.iter().filter(|file| ways::open(file) == Outcome::Refused).count();
+    let live = host.engine("yara")?;
+    host.end()?;
+    let (corpus, exported) = export(lab, &folder, &[])?;
+    let report = Replayed::new(lab, &yara, corpus)?.report(&[])?;
+
+    let counts = &report["events"]["file.open"];
+    say(format_args!(
+        "live: {} allowed, {} denied; exported: {exported}",
+        live.allows, live.denies
+    ));
+    say(format_args!("replayed: {counts}, {} not as recorded", report["disagreements"]["count"]));
+    ensure!(refused == 10 && live.denies == 10, "{refused} were refused, {live:?}");
+    ensure!(counts["samples"] == files.len() && counts["allow"] == count, "{report:#}");
+    ensure!(counts["deny"] == refused, "{report:#}");
+    ensure!(report["disagreements"]["count"] == 0 && report["missed"]["count"] == 0, "{report:#}");
+    Ok(())
+}
+
+fn recording(host: &Host) -> Result<outrigger_api::control::Recording> {
+    host.status()?.recording.context("the status says nothing of a recording")
+}
+
+/// A question is kept once, the host says what it keeps, and what is to be left out of an export is.
+pub(crate) fn what_is_recorded_is_counted_and_redacted(lab: &Lab) -> Result<()> {
+    let scene = Scene::new(lab, 4)?;
+    let setup = Setup::protecting(scene.path()).uncached().recording("sums");
+    let host = lab.start(&setup.engine(EngineSetup::hashlist()))?;
+    let folder = host.folder().to_owned();
+
+    for file in scene.clean.iter().chain([&scene.eicar]).cycle().take(50) {
+        let wanted = if *file == scene.eicar { Outcome::Refused } else { Outcome::Through };
+        expect("an open", ways::open(file), wanted)?;
+    }
+    let kept = wait_for("the last question", PATIENCE, || {
+        let kept = recording(&host)?;
+        Ok((kept.kept + kept.repeated >= 50).then_some(kept))
+    })?;
+    let secret = scene.eicar.to_str().context("the path is UTF-8")?;
+    let exported = export(lab, &folder, &["--without-credentials", "--redact", secret])?;
+    host.end()?;
+
+    say(format_args!("{kept:?}; exported: {}", exported.1));
+    ensure!((kept.kept, kept.repeated, kept.lost, kept.unwritten) == (5, 45, 0, 0), "{kept:?}");
+    ensure!(exported.1["samples"] == 5 && exported.1["redacted"] == 1, "{}", exported.1);
+    let bytes = fs::read(&exported.0)?;
+    let holds = |content: &[u8]| {
+        let sum = outrigger_sensor::recording::sum(content);
+        bytes.windows(sum.len()).any(|window| window == sum)
+    };
+    ensure!(holds(&fs::read(&scene.clean[0])?), "the sum of a clean file is not in the file");
+    ensure!(!holds(&bait::eicar()), "the sum of what was left out is in the file");
     Ok(())
 }

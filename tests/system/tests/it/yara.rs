@@ -20,7 +20,7 @@ const BUDGET_MS: u32 = 8000;
 const DOCKS: Duration = Duration::from_secs(10);
 
 /// Rules that ship.
-const RULES: &str = concat!(
+pub(crate) const RULES: &str = concat!(
     include_str!("../../../../engines/yara/content/eicar.yar"),
     include_str!("../../../../engines/yara/content/webshells.yar"),
 );
@@ -37,7 +37,7 @@ rule slow {
 ";
 
 /// A page that runs what its visitor sends; in pieces, so that this source is none.
-fn web_shell() -> Vec<u8> {
+pub(crate) fn web_shell() -> Vec<u8> {
     ["<?", "php system($_", "GET['c']); ?>"].concat().into_bytes()
 }
 
