@@ -35,7 +35,7 @@ use outrigger_dock::{Doorbell, PushError, VERDICT_RING_BYTES, content, sleep};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::happening::{EngineSpec, Happening, Link};
+use crate::happening::{EngineSpec, Happening, Level, Link};
 use crate::launcher::Launcher;
 use crate::supervisor::Supervisor;
 pub use outcome::{Crash, Ending, Judged, Limits, NotAsked, Outcome, ReplayError};
@@ -83,6 +83,10 @@ pub struct Replay {
     next_measure: u64,
     /// The engine let a question pass that it was asked alone: it may still be at it.
     must_idle: bool,
+    /// How a process ended that had not docked.
+    start_ended: Option<FailureReason>,
+    /// What a process reported as wrong that had not docked.
+    refused: Option<String>,
     ending: Ending,
 }
 
@@ -127,6 +131,8 @@ impl Replay {
             next_look: 0,
             next_measure: 0,
             must_idle: false,
+            start_ended: None,
+            refused: None,
             ending: Ending::default(),
         };
         replay.wait_for_dock()?;
@@ -175,6 +181,13 @@ impl Replay {
         }
     }
 
+    /// What there is to say of the engine while it runs.
+    pub fn so_far(&mut self) -> Ending {
+        self.measure();
+        self.note_status();
+        self.ending.clone()
+    }
+
     /// Ends the engine; what there is to say of it.
     pub fn end(mut self) -> Ending {
         self.measure();
@@ -193,7 +206,8 @@ impl Replay {
                 self.supervisor.stop_all(now());
                 let lines = std::mem::take(&mut self.ending.lines);
                 let engine = self.spec.manifest.name.clone();
-                return Err(ReplayError::NotDocked { engine, why, lines });
+                let (reason, refused) = (self.start_ended.take(), self.refused.take());
+                return Err(ReplayError::NotDocked { engine, why, reason, refused, lines });
             }
             self.wait(100 * MS);
         }
@@ -257,7 +271,12 @@ impl Replay {
                 Happening::Quarantined(_, why) | Happening::Failed(_, why) => {
                     self.ending.gone = Some(why);
                 }
-                Happening::Log { text, .. } => self.note_line(text),
+                Happening::Log { level, text, .. } => {
+                    if self.link.is_none() && level == Level::Error {
+                        self.refused = Some(text.clone());
+                    }
+                    self.note_line(text);
+                }
                 Happening::CallRefused { call, detail, .. } => {
                     let detail = detail.map(|detail| format!(" of {detail}")).unwrap_or_default();
                     self.note_line(format!("refused: {call}{detail}"));
@@ -282,6 +301,7 @@ impl Replay {
     fn lost(&mut self, reason: FailureReason, now: u64) {
         if self.link.is_none() {
             // It never docked: nothing recorded is to blame, and another would fare no better.
+            self.start_ended = Some(reason);
             return;
         }
         self.collect();

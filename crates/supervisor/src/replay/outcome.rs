@@ -142,6 +142,11 @@ pub enum ReplayError {
         engine: EngineName,
         /// Why, for a person.
         why: String,
+        /// How its process ended; `None` if it had none.
+        reason: Option<FailureReason>,
+        /// What it reported as wrong before it ended, if anything: an engine that does not take its content
+        /// says so.
+        refused: Option<String>,
         /// What it said, the first lines.
         lines: Vec<String>,
     },
