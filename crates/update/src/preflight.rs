@@ -14,7 +14,7 @@
 //!
 //! What decides is evidence, so its lack is a result as well: an object that is gone, a question from which
 //! the engine abstained, a corpus that is not there are counted and told, and under a minimum the release is
-//! not put in force ([`Limits::known_good_min`]).
+//! not put in force ([`Limits::samples_min`]).
 
 mod blame;
 mod course;

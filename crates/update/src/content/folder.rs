@@ -5,6 +5,7 @@ use std::io::{BufReader, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use outrigger_api::settings::RELEASE_FILE;
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
@@ -59,7 +60,8 @@ impl Folder {
             let fault = Fault::Name { found: quoted(name), what, rule };
             return Err(ContentError::whole(".", fault).into());
         }
-        let ignored = others.iter().filter(|name| *name != super::samples::FOLDER);
+        let known = [super::samples::FOLDER, RELEASE_FILE];
+        let ignored = others.iter().filter(|name| !known.contains(&name.as_str()));
         let ignored = ignored.take(IGNORED_MAX).map(|name| quoted(name)).collect();
         Ok(Self { handle, files, ignored })
     }

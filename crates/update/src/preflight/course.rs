@@ -10,13 +10,21 @@ use crate::preflight::replay::Pace;
 use crate::preflight::report::{Check, Outcome, Report, Versions};
 use crate::preflight::{Candidate, CheckName, Corpora, Limits, Progress, Reason};
 
+/// By when a corpus is left, in percent of the whole time.
+const KNOWN_GOOD_UNTIL: u32 = 50;
+const OWN_UNTIL: u32 = 70;
+/// By when no further content is made up.
+pub(super) const INSTANCES_UNTIL: u32 = 95;
+
 pub(super) struct Course<'a, 'c> {
     pub(super) candidate: &'a Candidate<'c>,
     pub(super) interpreter: &'a mut dyn Interpreter,
     pub(super) limits: &'a Limits,
     pub(super) progress: &'a mut dyn FnMut(Progress),
     pub(super) pace: Pace,
-    began: Instant,
+    pub(super) began: Instant,
+    /// Verdicts on recorded events.
+    answers: u64,
     checks: Vec<Check>,
     /// What ended it; nothing is tried after that.
     ended_by: Option<CheckName>,
@@ -36,6 +44,7 @@ impl<'a, 'c> Course<'a, 'c> {
             progress,
             pace: Pace::default(),
             began: Instant::now(),
+            answers: 0,
             checks: Vec::new(),
             ended_by: None,
         }
@@ -48,12 +57,11 @@ impl<'a, 'c> Course<'a, 'c> {
         let content = self.check(CheckName::Schema, Self::schema).flatten();
         self.check(CheckName::Start, |course, check| course.start(content.as_ref(), check));
         self.check(CheckName::KnownGood, |course, check| {
-            let least = (course.limits.known_good_min, "known-good objects");
-            course.replay(known_good, least, content.as_ref(), check);
+            course.answers += course.replay(known_good, KNOWN_GOOD_UNTIL, content.as_ref(), check);
         });
         self.check(CheckName::OwnEvents, |course, check| {
-            let least = (course.limits.own_min, "this machine's own events");
-            course.replay(own, least, content.as_ref(), check);
+            course.answers += course.replay(own, OWN_UNTIL, content.as_ref(), check);
+            course.enough(check);
         });
         // Before the made-up content, which other processes run: this one has what was asked so far in it.
         self.check(CheckName::Samples, Self::samples);
@@ -171,6 +179,18 @@ impl<'a, 'c> Course<'a, 'c> {
             check
                 .notes
                 .push(format!("taken by the engine, though it seems to end too soon: {files}"));
+        }
+    }
+
+    /// Whether there was enough to try it on.
+    fn enough(&self, check: &mut Check) {
+        let (answers, least) = (self.answers, self.limits.samples_min);
+        if answers < least && !check.failed() {
+            let text = format!(
+                "{answers} answers on recorded events, and {least} are the least: build a corpus, record \
+                 events on this machine, or lower the minimum"
+            );
+            check.fail(Reason::TooLittleEvidence, text);
         }
     }
 

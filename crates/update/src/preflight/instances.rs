@@ -2,11 +2,10 @@
 
 use std::io;
 use std::path::Path;
-use std::time::Instant;
 
 use crate::content::variants::{self, Question, Trial};
 use crate::content::{Body, Content, Lists, Table};
-use crate::preflight::course::{Course, shown, skip};
+use crate::preflight::course::{Course, INSTANCES_UNTIL, shown, skip};
 use crate::preflight::interpreter::{Asked, Object};
 use crate::preflight::replay::judge;
 use crate::preflight::report::Check;
@@ -56,14 +55,14 @@ impl Course<'_, '_> {
     }
 
     fn tables(&mut self, tables: &[Table], check: &mut Check) {
-        let began = Instant::now();
+        let until = self.limits.share(INSTANCES_UNTIL);
         let all: usize = tables.iter().map(variants::trials_of).sum();
         let all = u64::try_from(all).unwrap_or(u64::MAX);
         let (mut made, mut asked, mut uncertain) = (0_u64, 0_u64, 0_u64);
         let manifest = self.candidate.code.manifest;
         let trials = tables.iter().flat_map(|table| variants::trials(table, manifest));
         for trial in trials {
-            if made >= self.limits.trials_max || began.elapsed() > self.limits.instances_time {
+            if made >= self.limits.trials_max || self.began.elapsed() > until {
                 break;
             }
             (self.progress)(Progress { check: check.name, done: made, of: Some(all) });

@@ -22,7 +22,7 @@ pub trait Interpreter {
     /// What became of it instead.
     fn start(&mut self, content: Option<&Path>) -> Result<Started, Broken>;
 
-    /// Puts one question and waits for its answer, at most until the budget is over.
+    /// Puts one question and waits for its answer.
     ///
     /// # Errors
     ///
@@ -77,7 +77,8 @@ pub enum Reply {
         /// From the question to the answer.
         latency: Duration,
     },
-    /// None within the budget.
+    /// None within the budget, however often it was asked: what other work on the machine made late is
+    /// asked again before.
     Missed,
 }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use outrigger_api::settings::PreflightConfig;
+
 /// The limits of a preflight.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
@@ -11,33 +13,33 @@ pub struct Limits {
     pub p99: Duration,
     /// How much of the memory in its manifest it may have used at the end, in percent.
     pub memory_percent: u32,
-    /// The longest that each of the two corpora is replayed. What is left then is counted as not tried.
-    pub replay_time: Duration,
-    /// The longest that made-up content is tried.
-    pub instances_time: Duration,
+    /// The longest for the whole of it. Each check has a share; what a share has no room for is not tried,
+    /// and said not to have been.
+    pub total: Duration,
+    /// Most events of each corpus.
+    pub samples_max: u64,
+    /// Fewest answers on recorded events, of both corpora together; an abstention is none.
+    pub samples_min: u64,
     /// Most trials of made-up content; 0 for none.
     pub trials_max: u64,
-    /// Most events of each corpus.
-    pub events_max: u64,
-    /// Fewest answers on known-good objects; an abstention is none.
-    pub known_good_min: u64,
-    /// Fewest answers on this machine's own events.
-    pub own_min: u64,
 }
 
 impl Limits {
-    /// The defaults for an engine whose budget is `budget`: together they keep preflight under 20 s.
-    pub const fn with_budget(budget: Duration) -> Self {
+    /// Those of `config`, for an engine whose budget is `budget`.
+    pub fn new(config: &PreflightConfig, budget: Duration) -> Self {
         Self {
             budget,
-            p99: budget.checked_div(2).expect("two is not zero"),
+            p99: Duration::from_millis(config.p99_ms.into()),
             memory_percent: 90,
-            replay_time: Duration::from_secs(6),
-            instances_time: Duration::from_secs(5),
+            total: Duration::from_millis(config.total_ms.into()),
+            samples_max: config.samples_max.into(),
+            samples_min: config.samples_min.into(),
             trials_max: 512,
-            events_max: 100_000,
-            known_good_min: 100,
-            own_min: 0,
         }
+    }
+
+    /// So much of the whole time.
+    pub(super) fn share(&self, percent: u32) -> Duration {
+        self.total * percent / 100
     }
 }

@@ -16,6 +16,15 @@ use crate::content::tests::{HASH, folder, manifest, table_manifest};
 use crate::content::{Cell, Table, input, table};
 
 const BUDGET: Duration = Duration::from_millis(50);
+const LIMITS: Limits = Limits {
+    budget: BUDGET,
+    p99: Duration::from_millis(25),
+    memory_percent: 90,
+    total: Duration::from_secs(600),
+    samples_max: 1000,
+    samples_min: 100,
+    trials_max: 512,
+};
 const QUICK: Duration = Duration::from_micros(20);
 
 /// Answers in place of comparing.
@@ -176,7 +185,7 @@ impl Case {
             declared: Some(Declaration { kind, schema: 1, interpreter }),
             known_good: good(100),
             own: Vec::new(),
-            limits: Limits::with_budget(BUDGET),
+            limits: LIMITS,
         }
     }
 
@@ -387,23 +396,44 @@ fn a_denial_of_a_guarded_object_of_this_machine_fails_and_of_another_is_told() {
 }
 
 #[test]
-fn an_object_that_is_late_each_time_fails_and_one_that_is_late_once_does_not() {
-    let late = |times: u32| {
-        let mut asked_of = 0;
-        Case::plain().run(move |manifest| {
+fn an_object_without_an_answer_in_time_fails_and_is_named() {
+    let late = |reply: Reply| {
+        let report = Case::plain().run(move |manifest| {
             Fake::answering(manifest, move |asked| {
-                if asked.sample.path.as_deref() != Some(b"/usr/bin/p7") {
-                    return Ok(allow());
-                }
-                asked_of += 1;
-                Ok(if asked_of <= times { Reply::Missed } else { allow() })
+                let late = asked.sample.path.as_deref() == Some(b"/usr/bin/p7");
+                Ok(if late { reply.clone() } else { allow() })
             })
-        })
+        });
+        finding(&report)
     };
+    let after = BUDGET + Duration::from_nanos(1);
+    let (verdict, detail) = (Verdict::Allow, String::new());
 
-    assert_eq!(finding(&late(1)), (None, String::new()));
-    let text = "/usr/bin/p7: over 50 ms, 3 times".to_owned();
-    assert_eq!(finding(&late(3)), (Some(Reason::Slow), text));
+    let want = (Some(Reason::Slow), "/usr/bin/p7: no answer within 50 ms".to_owned());
+    assert_eq!(late(Reply::Missed), want);
+    assert_eq!(late(Reply::Answered { verdict, detail, latency: after }), want);
+}
+
+#[test]
+fn an_engine_that_never_answers_is_not_asked_about_everything() {
+    let report = Case::plain().run(|manifest| Fake::answering(manifest, |_| Ok(Reply::Missed)));
+
+    assert_eq!(finding(&report).0, Some(Reason::Slow));
+    assert_eq!(report.check(CheckName::KnownGood).expect("a check").figures["replayed"], 3);
+}
+
+#[test]
+fn no_time_is_left_for_what_comes_after_it_is_over() {
+    let mut case = Case::plain();
+    case.limits.total = Duration::ZERO;
+    case.limits.samples_min = 0;
+
+    let report = case.run(|manifest| Fake::answering(manifest, |_| Ok(allow())));
+
+    let check = report.check(CheckName::KnownGood).expect("a check");
+    assert_eq!(check.outcome, Outcome::NotTried);
+    let want = "stopped at 0 events, its share of the time: the rest was NOT replayed";
+    assert_eq!(check.notes[0], want);
 }
 
 #[test]
@@ -443,9 +473,21 @@ fn too_little_evidence_fails_with_what_to_do() {
 
     let report = case.run(|manifest| Fake::answering(manifest, |_| Ok(allow())));
 
-    let text = "99 answers on known-good objects, and 100 are the least: record or build a corpus, or lower \
-                the minimum";
+    let text = "99 answers on recorded events, and 100 are the least: build a corpus, record events on this \
+                machine, or lower the minimum";
     assert_eq!(finding(&report), (Some(Reason::TooLittleEvidence), text.to_owned()));
+}
+
+#[test]
+fn this_machines_own_events_are_evidence_too() {
+    let mut case = Case::plain();
+    case.known_good = Vec::new();
+    case.own = good(100);
+
+    let report = case.run(|manifest| Fake::answering(manifest, |_| Ok(allow())));
+
+    assert_eq!(finding(&report), (None, String::new()));
+    assert_eq!(outcome(&report, CheckName::KnownGood), Outcome::NotTried);
 }
 
 #[test]
@@ -459,7 +501,7 @@ fn an_abstention_is_no_evidence() {
 
     assert_eq!(finding(&report).0, Some(Reason::TooLittleEvidence));
     let check = report.check(CheckName::KnownGood).expect("a check");
-    assert_eq!(check.notes, ["100 questions were abstained from: no evidence"]);
+    assert_eq!(check.notes[0], "100 questions were abstained from: no evidence");
 }
 
 #[test]
@@ -517,7 +559,7 @@ fn samples_are_held_against_what_their_release_says_of_them() {
 fn replay_ends_at_its_limit_and_says_so() {
     let mut case = Case::plain();
     case.known_good = good(300);
-    case.limits.events_max = 120;
+    case.limits.samples_max = 120;
 
     let report = case.run(|manifest| Fake::answering(manifest, |_| Ok(allow())));
 
