@@ -29,6 +29,10 @@ run: ## start the platform here, with an engine docked (ENGINE=yara: another); P
 	    echo "make run: engines/hostile attacks the platform, for tests alone; see it with: make faults" >&2; \
 	    exit 1; \
 	fi
+	if [ "$(ENGINE)" = channel291 ]; then \
+	    echo "make run: engines/channel291 crashes on content that looks good, for tests alone: see its README" >&2; \
+	    exit 1; \
+	fi
 	tools/setup.sh build
 	cargo build --quiet --release $(PLATFORM) --package outrigger-engine-$(ENGINE)
 	exec $(BUILT)/release/outriggerd try --engine engines/$(ENGINE) $${PROTECT:+--protect "$$PROTECT"}
