@@ -93,6 +93,8 @@ pub(crate) enum Command {
     /// Feed recorded events to one engine, started here without a sandbox, and report what it says;
     /// asks no host and needs no root
     Replay(crate::replay::ReplayArguments),
+    /// Try an engine and its content as an update would before it decides, and install nothing
+    Preflight(crate::preflight::PreflightArguments),
     /// Hand over to a new build of the host, without a gap
     Upgrade {
         /// The new binary; the running binary's own path if not given

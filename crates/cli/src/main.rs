@@ -15,6 +15,7 @@
 mod arguments;
 mod link;
 mod package;
+mod preflight;
 mod record;
 mod replay;
 mod run;

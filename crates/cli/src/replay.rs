@@ -21,7 +21,7 @@ use crate::text;
 use report::{Made, Report, Timings};
 
 /// Budget where the engine reads content, and where it does not; the host's own defaults.
-const BUDGET_MS: (u64, u64) = (500, 50);
+pub(crate) const BUDGET_MS: (u64, u64) = (500, 50);
 /// How many samples pass between two looks at the progress bar.
 const PROGRESS_STEP: u64 = 1024;
 

@@ -10,7 +10,7 @@ use outrigger_api::{Answer, Coverage};
 
 use crate::arguments::{Arguments, BAD, Command, UNREACHABLE, USAGE};
 use crate::link::{Link, LinkError, Received};
-use crate::{package, record, replay, show, text, top};
+use crate::{package, preflight, record, replay, show, text, top};
 
 /// How the host's answer is to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +52,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     if let Command::Record { ref command } = arguments.command {
         return record::run(command, arguments.json, out);
     }
+    if let Command::Preflight(ref tried) = arguments.command {
+        return preflight::run(tried, arguments.json, out);
+    }
     let request = request(&arguments.command)?;
     let link = Link::open(&arguments.socket, &request, limit(arguments));
     if let (Command::Doctor, Err(LinkError::Unreachable { .. })) = (&arguments.command, &link) {
@@ -77,9 +80,10 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
 
 fn request(command: &Command) -> Result<Request> {
     Ok(match command {
-        Command::Package { .. } | Command::Record { .. } | Command::Replay(_) => {
-            bail!("no host is asked for that")
-        }
+        Command::Package { .. }
+        | Command::Record { .. }
+        | Command::Replay(_)
+        | Command::Preflight(_) => bail!("no host is asked for that"),
         Command::Status => Request::Status,
         Command::Engines => Request::Engines,
         Command::Top { .. } => Request::Ledger,
