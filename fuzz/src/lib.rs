@@ -7,6 +7,7 @@
 
 pub mod changes;
 pub mod config;
+pub mod content;
 pub mod fanotify;
 pub mod frame;
 pub mod hashlist;

@@ -26,6 +26,7 @@ const YARA: &str = "yara";
 const TARGETS: &[Target] = &[
     target("manifest", "engine manifest", 16_384, Some("settings")),
     target("config", "host configuration", 16_384, Some("settings")),
+    target("content", "released content", 16_384, None),
     target("record", "event and verdict records", 4_400, None),
     target("ring", "both rings, step by step, hostile peer", 4_096, None),
     target("frame", "control frames and handshake", 8_256, None),
