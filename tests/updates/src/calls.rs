@@ -96,6 +96,11 @@ impl Pending {
         }
     }
 
+    /// Whether it makes something durable.
+    pub(crate) fn is_sync(&self) -> bool {
+        matches!(self, Self::Sync { .. } | Self::DataSync { .. } | Self::SyncAll)
+    }
+
     /// Whether a full disk refuses it.
     pub(crate) fn takes_room(&self) -> bool {
         match self {

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, anyhow, ensure};
 use crate::chance::Chance;
 use crate::disk::{self, Choice, Disk};
 use crate::log::{Log, Op};
-use crate::trace::{Fate, Tracer};
+use crate::trace::{Fate, Run, Tracer};
 use crate::{Effort, Scenario, tree};
 
 /// What was looked at.
@@ -97,26 +97,25 @@ impl Choice for Chosen {
 ///
 /// The first state that does not hold, with seed, cut, state, and what was lost.
 pub fn explore(scenario: &dyn Scenario, effort: &Effort) -> Result<Report> {
-    each_cut(scenario, effort, &record(scenario)?)
+    each_cut(scenario, effort, &record(scenario)?, &Seen::default())
 }
 
-/// Kills the scenario's program somewhere, runs it again, and checks what each cut may leave, during either of the
-/// two: what the killed one did and never made durable is there for the other one to see, and may still be lost.
+/// Kills the scenario's program just before it would make something durable, runs it again, and checks what each cut
+/// may leave, during either of the two: what the killed one did is there for the other one to see and to build upon,
+/// and may still be lost.
 ///
 /// # Errors
 ///
-/// As [`explore`], and the number of the system call at which it was killed.
+/// As [`explore`], and where it was killed.
 pub fn explore_after_kills(scenario: &dyn Scenario, effort: &Effort) -> Result<Report> {
-    let whole = run(scenario, &[Fate::Spared])?.1;
+    let syncs = run(scenario, &[Fate::Spared])?.1.syncs;
     let mut all = Report { cuts: 0, states: 0, checked: 0 };
-    let mut chance = Chance::new(effort.seed);
-    for part in 0..effort.kills_before_cuts {
-        let (from, to) = (part * whole, (part + 1) * whole);
-        let parts = effort.kills_before_cuts;
-        let call = 1 + from / parts + chance.next() % (to - from).div_ceil(parts).max(1);
-        let report = run(scenario, &[Fate::KilledAt(call), Fate::Spared])
-            .and_then(|(log, _)| each_cut(scenario, effort, &log))
-            .with_context(|| format!("after a kill at system call {call} and another run"))?;
+    let seen = Seen::default();
+    // There are many runs, which have most of their states in common.
+    let each = Effort { singles: false, random: effort.random.div_ceil(8), ..*effort };
+    let step = syncs.div_ceil(effort.kills_before_cuts.clamp(1, syncs.max(1))).max(1);
+    for sync in (1 + effort.seed % step..=syncs).step_by(usize::try_from(step)?) {
+        let report = after_kill(scenario, &each, sync, &seen)?;
         all.cuts += report.cuts;
         all.states += report.states;
         all.checked += report.checked;
@@ -124,8 +123,26 @@ pub fn explore_after_kills(scenario: &dyn Scenario, effort: &Effort) -> Result<R
     Ok(all)
 }
 
-fn each_cut(scenario: &dyn Scenario, effort: &Effort, log: &Log) -> Result<Report> {
-    let seen = Mutex::new(HashSet::new());
+/// The same for one kill: before the change number `sync` that would make something durable, from 1.
+///
+/// # Errors
+///
+/// As [`explore_after_kills`].
+pub fn explore_after_kill(scenario: &dyn Scenario, effort: &Effort, sync: u64) -> Result<Report> {
+    after_kill(scenario, effort, sync, &Seen::default())
+}
+
+fn after_kill(scenario: &dyn Scenario, effort: &Effort, sync: u64, seen: &Seen) -> Result<Report> {
+    let fate = Fate::KilledAtSync(sync);
+    run(scenario, &[fate, Fate::Spared])
+        .and_then(|(log, _)| each_cut(scenario, effort, &log, seen))
+        .with_context(|| format!("after {fate:?} and another run"))
+}
+
+/// What was checked already: disks, and what had been said.
+type Seen = Mutex<HashSet<(u64, String)>>;
+
+fn each_cut(scenario: &dyn Scenario, effort: &Effort, log: &Log, seen: &Seen) -> Result<Report> {
     let (next, states, checked) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
     let failure = Mutex::new(None);
     let cuts = log.ops.len() + 1;
@@ -142,7 +159,7 @@ fn each_cut(scenario: &dyn Scenario, effort: &Effort, log: &Log) -> Result<Repor
                 disk.apply(&durable, &mut chosen);
                 states.fetch_add(1, Ordering::Relaxed);
                 let said = log.said(cut);
-                if !locked(&seen).insert((disk.fingerprint(), said.clone())) {
+                if !locked(seen).insert((disk.fingerprint(), said.clone())) {
                     continue;
                 }
                 checked.fetch_add(1, Ordering::Relaxed);
@@ -178,22 +195,22 @@ pub fn record(scenario: &dyn Scenario) -> Result<Log> {
     Ok(run(scenario, &[Fate::Spared])?.0)
 }
 
-/// Runs the scenario's program once for each fate, and gives what they did and the last one's system calls.
-fn run(scenario: &dyn Scenario, fates: &[Fate]) -> Result<(Log, u64)> {
+/// Runs the scenario's program once for each fate, and gives what they did, and the last run.
+fn run(scenario: &dyn Scenario, fates: &[Fate]) -> Result<(Log, Run)> {
     let place = tree::scratch()?;
     scenario.prepare(place.path()).context("cannot prepare the folder")?;
     let mut tracer = Tracer::noting(place.path())?;
-    let mut calls = 0;
+    let mut last = None;
     for &fate in fates {
         let run = tracer.run(&mut scenario.command(place.path()), fate)?;
         let well = run.code == Some(0) || fate != Fate::Spared;
         ensure!(well, "it did not end well ({:?}): {}", run.code, run.complained);
-        calls = run.calls;
+        last = Some(run);
     }
     let log = tracer.into_log();
     let changes = log.ops.iter().filter(|op| !matches!(op, Op::Said(_))).count();
     ensure!(changes > 0, "it changed nothing in the folder, so nothing can be said of it");
-    Ok((log, calls))
+    Ok((log, last.context("nothing was run")?))
 }
 
 fn lucks(durable: &[bool], effort: &Effort) -> Vec<Luck> {

@@ -17,6 +17,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::{Scenario, tree};
 
+/// What is said before a release is staged.
+pub const STAGING: &str = "staging";
 /// What is said before a release is put in force.
 pub const BEFORE: &str = "putting it in force";
 /// What is said when it is.
@@ -89,7 +91,7 @@ pub fn install(
     }
     let slot = std::cell::OnceCell::new();
     if state == State::Verified {
-        say("staging");
+        say(STAGING);
         store.stage(id, 10_000, now, |folder| {
             let _ = slot.set(folder.try_clone_to_owned()?);
             if manner == Manner::Right {

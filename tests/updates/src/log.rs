@@ -122,6 +122,16 @@ impl Log {
             .collect()
     }
 
+    /// How many changes make something durable before the program first says `line`.
+    pub fn syncs_before(&self, line: &str) -> usize {
+        let before = self.ops.iter().take_while(
+            |op| !matches!(op, Op::Said(text) if text.lines().any(|said| said == line)),
+        );
+        before
+            .filter(|op| matches!(op, Op::Sync { .. } | Op::DataSync { .. } | Op::SyncAll))
+            .count()
+    }
+
     /// A change, for people.
     pub fn describe(&self, index: usize) -> String {
         let name = |node: NodeId| self.nodes[node].name.display().to_string();

@@ -36,7 +36,7 @@ pub struct Effort {
     /// Of the system calls, every how many-th is killed at, or finds the disk full; which one comes first follows
     /// from the seed.
     pub kill_every: u64,
-    /// After how many kills, spread over the program, the program is run again and cut off everywhere.
+    /// After how many kills, each before something would be durable, the program is run again and cut off everywhere.
     pub kills_before_cuts: u64,
     /// What the random states follow from.
     pub seed: u64,
@@ -61,7 +61,7 @@ impl Effort {
             random: u32::try_from(number("OUTRIGGER_CUT_STATES", if full { 40 } else { 2 })?)?,
             singles: full,
             kill_every: if full { 1 } else { 7 },
-            kills_before_cuts: if full { 25 } else { 2 },
+            kills_before_cuts: if full { 12 } else { 2 },
             seed: number("OUTRIGGER_CUT_SEED", 1)?,
             threads: std::thread::available_parallelism().map_or(1, usize::from).min(8),
         })

@@ -18,6 +18,8 @@ use crate::sys::{self, Call, News};
 pub struct Run {
     /// System calls begun, by all of its processes and threads.
     pub calls: u64,
+    /// Of these, those that make something of the folder durable, if its changes were noted.
+    pub syncs: u64,
     /// Of these, those that were refused for want of room.
     pub refused: u64,
     /// Its exit code; none if it was killed.
@@ -41,6 +43,9 @@ pub enum Fate {
     Spared,
     /// It is killed, with all its children, as its system call of this number begins, from 1.
     KilledAt(u64),
+    /// The same at its call of this number that would make something of the folder durable, from 1: whatever it has
+    /// done since the one before is there to be seen, and may still be lost.
+    KilledAtSync(u64),
     /// From its system call of this number on, nothing of the folder may grow: `ENOSPC`.
     FullFrom(u64),
 }
@@ -85,17 +90,18 @@ impl Tracer {
             root,
             tasks: HashMap::new(),
             calls: 0,
+            syncs: 0,
             refused: 0,
             code: None,
         };
         let followed = follower.follow();
-        let Follower { calls, refused, code, .. } = follower;
+        let Follower { calls, syncs, refused, code, .. } = follower;
         followed?;
         let (said, complained) = (all_of(&mut out)?, all_of(&mut err)?);
-        if code.is_none() && !matches!(fate, Fate::KilledAt(_)) {
+        if code.is_none() && !matches!(fate, Fate::KilledAt(_) | Fate::KilledAtSync(_)) {
             bail!("the traced program was killed: {complained}");
         }
-        Ok(Run { calls, refused, code, said, complained })
+        Ok(Run { calls, syncs, refused, code, said, complained })
     }
 }
 
@@ -126,6 +132,7 @@ struct Follower<'watch> {
     /// Every task that is traced.
     tasks: HashMap<pid_t, Middle>,
     calls: u64,
+    syncs: u64,
     refused: u64,
     code: Option<i32>,
 }
@@ -188,7 +195,14 @@ impl Follower<'_> {
                 }
                 let full = matches!(self.fate, Fate::FullFrom(first) if self.calls >= first);
                 let Some(watch) = &self.watch else { return Ok(true) };
-                let middle = match watch.begin(pid, number, arguments)? {
+                let begun = watch.begin(pid, number, arguments)?;
+                if begun.as_ref().is_some_and(Pending::is_sync) {
+                    self.syncs += 1;
+                    if matches!(self.fate, Fate::KilledAtSync(last) if self.syncs >= last) {
+                        return Ok(false);
+                    }
+                }
+                let middle = match begun {
                     Some(Pending::RoomAsked { answer }) if full => Middle::RoomAsked(answer),
                     Some(pending) if full && pending.takes_room() => {
                         sys::skip(pid).context("cannot skip a system call")?;

@@ -96,8 +96,9 @@ impl Database {
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
         let opened = connect(&slots.path().join(NAME), flags).and_then(prepare);
         let connection = opened.map_err(|error| error.at(slots.path()))?;
-        // A process that was killed may have left a commit that the next one sees and the disk does not
-        // have yet. Nothing may be built upon it, on the disk, before it lies there as well.
+        // A process that was killed may have left a commit that the next one sees and the disk does not have yet.
+        // Nothing may be built upon it, on the disk, before it lies there as well: a slot that it gave up would be
+        // cleared, and after a cut the journal would still say that it is full.
         for name in [NAME, WAL] {
             slots.sync_file(name)?;
         }
@@ -141,7 +142,7 @@ fn is_fresh(slots: &Slots) -> Result<bool, StoreError> {
 }
 
 /// Makes an empty journal. It gets its name when it is whole, so nobody ever sees one without tables, or one
-/// that must first be rolled back, which a reader may not.
+/// that must first be rolled back, which a reader may not. Whoever opens it makes the name durable.
 fn make(slots: &Slots) -> Result<(), StoreError> {
     let [unfinished, ..] = UNFINISHED;
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
@@ -159,8 +160,7 @@ fn make(slots: &Slots) -> Result<(), StoreError> {
     });
     made.map_err(|error| error.at(slots.path()))?;
     slots.own_file(unfinished)?;
-    slots.rename_file(unfinished, NAME)?;
-    slots.sync_root()
+    slots.rename_file(unfinished, NAME)
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {

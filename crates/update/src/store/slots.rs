@@ -174,7 +174,7 @@ impl Slots {
         Ok(found)
     }
 
-    /// Removes a slot's folder with all that is in it, and makes that durable.
+    /// Removes a slot's folder with all that is in it. What a cut brings back of it is spoken of by no row.
     pub(super) fn clear(
         &self,
         engine: &EngineName,
@@ -189,15 +189,7 @@ impl Slots {
             folder = next;
             path.push(name);
         }
-        self.clear_in(&folder, &path, slot)
-    }
-
-    fn clear_in(&self, part: &OwnedFd, path: &Path, slot: Slot) -> Result<(), StoreError> {
-        let name = CString::new(slot.name()).unwrap_or_default();
-        let path = path.join(slot.name());
-        let mut left = ENTRIES_MAX;
-        remove(part.as_fd(), &name, &path, 0, &mut left)?;
-        rustix::fs::fsync(part).map_err(|error| StoreError::file("sync", path, error))
+        clear_in(&folder, &path, slot)
     }
 
     /// Clears a slot, has it filled, and makes what lies in it durable, up to the state folder.
@@ -224,7 +216,7 @@ impl Slots {
             path.push(name);
         }
         let part = &chain[chain.len() - 1];
-        self.clear_in(part, &path, slot)?;
+        clear_in(part, &path, slot)?;
         let full = path.join(slot.name());
         self.room_for(bytes, &full)?;
         let folder = self.make(part, slot.name(), &path)?;
@@ -344,6 +336,12 @@ fn below(
     }
     rustix::fs::openat2(parent, name, FOLDER, Mode::empty(), INSIDE)
         .map_err(|error| not_ours(path.to_owned(), error))
+}
+
+fn clear_in(part: &OwnedFd, path: &Path, slot: Slot) -> Result<(), StoreError> {
+    let name = CString::new(slot.name()).unwrap_or_default();
+    let mut left = ENTRIES_MAX;
+    remove(part.as_fd(), &name, &path.join(slot.name()), 0, &mut left)
 }
 
 /// Removes `name` and everything below it; that it is not there is well.

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use outrigger_update_tests::install::{AFTER, BEFORE, Manner, ThroughStore};
+use outrigger_update_tests::install::{AFTER, BEFORE, Manner, STAGING, ThroughStore};
 use outrigger_update_tests::{Effort, Scenario, cut, full, kill};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_outrigger-test-install");
@@ -65,6 +65,21 @@ fn an_update_killed_and_begun_again_and_then_cut_off_leaves_one_version_in_force
 
     let report = report.unwrap_or_else(|error| panic!("{error:?}"));
     println!("killed, begun again: {report}");
+    assert!(report.checked > 50, "{report}");
+}
+
+/// The killed one has given the slot up in the journal, and not on the disk: what lies there must not be cleared on its
+/// word alone.
+#[test]
+fn a_slot_that_a_killed_update_gave_up_is_not_cleared_before_that_is_durable() {
+    let scenario = through_store(Manner::Right, false);
+    let log = cut::record(&scenario).expect("an update");
+    let gives_up = log.syncs_before(STAGING) as u64 + 1;
+
+    let report = cut::explore_after_kill(&scenario, &effort(), gives_up);
+
+    let report = report.unwrap_or_else(|error| panic!("{error:?}"));
+    println!("killed while it gives the slot up, begun again: {report}");
     assert!(report.checked > 50, "{report}");
 }
 
