@@ -153,7 +153,6 @@ fn head(build: &Build) -> Result<Release> {
                 }
                 None => (None, None, None),
             };
-            let kind = kind.as_ref().map(|kind: &EngineName| kind.to_string());
             Some(ContentHead {
                 kind: needed(kind.or(of_kind), "--type")?,
                 schema: needed(schema.or(of_schema), "--schema")?,
@@ -179,7 +178,7 @@ fn needed<T>(value: Option<T>, option: &str) -> Result<T> {
 }
 
 fn change_root(root: &Root, steps: &mut Steps<'_>) -> Result<Outcome> {
-    let mut publisher = Publisher::create(&root.repository)?;
+    let keys = keys(&root.key)?;
     let mut change = RootChange::default();
     for Given { roles, value } in &root.add {
         let key = PublicKey::read(Path::new(value))?;
@@ -201,10 +200,11 @@ fn change_root(root: &Root, steps: &mut Steps<'_>) -> Result<Outcome> {
         change.thresholds.extend(roles.iter().map(|role| (*role, threshold)));
     }
     let changes = !(root.add.is_empty() && root.remove.is_empty() && root.threshold.is_empty());
+    let mut publisher = Publisher::create(&root.repository)?;
     if changes || root.renew {
         publisher.change_root(&change, in_days(root.days))?;
     }
-    let signed = publisher.sign_root(&keys(&root.key)?)?;
+    let signed = publisher.sign_root(&keys)?;
     tell_signed(&signed, steps)
 }
 
@@ -304,10 +304,10 @@ fn tell_signed(signed: &Signed, steps: &mut Steps<'_>) -> Result<Outcome> {
         1 => "by 1 key".to_owned(),
         keys => format!("by {keys} keys"),
     };
-    let rest = match (signed.missing, signed.role) {
-        (0, "root") => "; it is in force".to_owned(),
-        (0, _) => "; `outrigger package publish` puts it in force".to_owned(),
-        (missing, _) => format!("; {missing} more must sign before it can be in force"),
+    let rest = match signed.missing {
+        0 if signed.in_force => "; it is in force".to_owned(),
+        0 => "; `outrigger package publish` puts it in force".to_owned(),
+        missing => format!("; {missing} more must sign before it can be in force"),
     };
     tell(steps, "signed", &of, &(by + &rest))?;
     Ok(Outcome::Good)

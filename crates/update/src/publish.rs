@@ -38,6 +38,7 @@ pub use inspect::{
 };
 pub use key::{Key, KeyError, PublicKey};
 pub use online::{Lifetimes, Published};
+use root::PENDING_ROOT;
 pub use root::{RoleKeys, Roles, RootChange};
 
 /// One of the four roles that sign.
@@ -211,6 +212,8 @@ pub struct Signed {
     pub by: Vec<String>,
     /// Signatures that are still missing; none is missing of what is complete.
     pub missing: u32,
+    /// Whether it is in force already; else [`Publisher::publish`] puts it in force once it is complete.
+    pub in_force: bool,
 }
 
 /// A repository that is being worked on; nobody else can while this lives.
@@ -265,6 +268,18 @@ impl Publisher {
         self.root()?.ok_or_else(|| PublishError::NoRepository(self.path().to_owned()))
     }
 
+    /// The root that is signed for: the pending one where its signatures are complete, else the one in
+    /// force.
+    fn root_to_sign_for(&self) -> Result<Envelope<RootDoc>, PublishError> {
+        let current = self.root_in_force()?;
+        let pending = self.folder.pending::<RootDoc>(PENDING_ROOT)?;
+        let complete = match &pending {
+            Some(pending) => root::standing(pending, Some(&current.signed))?.missing == 0,
+            None => false,
+        };
+        Ok(pending.filter(|_| complete).unwrap_or(current))
+    }
+
     /// The releases that are published.
     fn targets(&self) -> Result<Option<Envelope<TargetsDoc>>, PublishError> {
         match self.folder.published()? {
@@ -298,5 +313,6 @@ fn standing<T: Signable>(envelope: &Envelope<T>, root: &RootDoc) -> Result<Signe
     let role = root.role(T::ROLE);
     let by: Vec<String> = envelope.signers(root)?;
     let missing = role.threshold.saturating_sub(u32::try_from(by.len()).unwrap_or(u32::MAX));
-    Ok(Signed { role: T::ROLE.name(), version: envelope.signed.version(), by, missing })
+    let version = envelope.signed.version();
+    Ok(Signed { role: T::ROLE.name(), version, by, missing, in_force: false })
 }

@@ -204,8 +204,6 @@ pub(super) const FILE: Group = Group {
     default: "required",
     example: "[[file]]",
 };
-pub(super) const CONTENT_KIND: Text =
-    Text { name: "type", rule: NAME_RULE, example: "\"hash-list\"" };
 pub(super) const SCHEMA: Must =
     Must(Integer { name: "schema", unit: Unit::One, min: 1, max: 65_535, default: None });
 pub(super) const INTERPRETER: Text = Text {
@@ -234,7 +232,7 @@ pub(super) static RELEASE_TOP: Table =
 pub(super) static TEMPLATE_TOP: Table =
     Table { path: "", keys: &[&FORMAT, &PART, &OF_ENGINE, &RELEASE_VERSION, &CONTENT_HEAD] };
 pub(super) static RELEASE_CONTENT: Table =
-    Table { path: "content", keys: &[&CONTENT_KIND, &SCHEMA, &INTERPRETER] };
+    Table { path: "content", keys: &[&CONTENT_TYPE, &SCHEMA, &INTERPRETER] };
 pub(super) static RELEASE_FILE: Table =
     Table { path: "[file]", keys: &[&MEMBER, &SIZE, &SHA256, &EXECUTABLE] };
 

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use semver::{Version, VersionReq};
 
+use crate::content::ContentType;
 use crate::key::EngineName;
 use crate::release::Part;
 use crate::sample::Digest;
@@ -57,8 +58,8 @@ pub struct Release {
 /// What kind of content a package holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContentHead {
-    /// The content's type: a name as an engine's is.
-    pub kind: String,
+    /// The content's type.
+    pub kind: ContentType,
     /// Version of the schema that the content was written to.
     pub schema: u32,
     /// Versions of the engine's code that interpret it.
@@ -281,14 +282,13 @@ fn read_content(top: &Section<'_>) -> Option<ContentHead> {
         return None;
     }
     let section = top.section(&keys::CONTENT_HEAD, &keys::RELEASE_CONTENT, keys::RELEASE);
-    let kind = section
-        .checked(&keys::CONTENT_KIND, |text| text.parse::<EngineName>().ok().map(|_| text.into()));
+    let kind = section.chosen(&keys::CONTENT_TYPE);
     let schema = section.required(&keys::SCHEMA);
     let interpreter = section.checked(&keys::INTERPRETER, |text| {
         VersionReq::parse(text).ok().filter(|_| text.len() <= keys::REQUIREMENT_MAX)
     });
     Some(ContentHead {
-        kind: kind?.0,
+        kind: kind?,
         schema: u32::try_from(schema?).unwrap_or(u32::MAX),
         interpreter: interpreter?.0,
     })

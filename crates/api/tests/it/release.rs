@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use outrigger_api::ContentType;
 use outrigger_api::release::Part;
 use outrigger_api::settings::{
     ERRORS_MAX, PathFault, Release, Releases, check_path, package_target, release_version,
@@ -18,7 +19,7 @@ engine = "scan"
 version = "1.2.0-rc.1"
 
 [content]
-type = "hash-list"
+type = "hashlist"
 schema = 3
 interpreter = ">=1.0, <2"
 
@@ -88,7 +89,7 @@ fn every_key_is_taken_and_written_again() {
 
     let content = release.content.as_ref().expect("content");
     assert_eq!((release.part, release.engine.as_str()), (Part::Content, "scan"));
-    assert_eq!((content.kind.as_str(), content.schema), ("hash-list", 3));
+    assert_eq!((content.kind, content.schema), (ContentType::Hashlist, 3));
     assert_eq!(release.files[0].digest.sha256[..3], [0x01, 0x23, 0x45]);
     assert_eq!(release.files[1].path, "readme");
     assert_eq!(parse(&release.to_toml()), release);
@@ -119,7 +120,7 @@ fn each_wrong_key_is_told_with_its_place_and_what_belongs_there() {
     assert_has(&with("\"scan\"", "\"Scan\""), "engine: \"Scan\" is not allowed: 1 to 32 of a-z");
     assert_has(&with("1.2.0-rc.1", "1.2"), "version: \"1.2\" is not allowed: a semantic version");
     assert_has(&with("1.2.0-rc.1", "1.2.0+7"), "version: \"1.2.0+7\" is not allowed");
-    assert_has(&with("\"hash-list\"", "7"), "content.type: found the integer 7, expected a text");
+    assert_has(&with("\"hashlist\"", "\"hash-list\""), "did you mean \"hashlist\"?");
     assert_has(&with("schema = 3", "schema = 0"), "content.schema: 0 is out of range: 1 to 65535");
     assert_has(&with("schema = 3\n", ""), "content.schema: missing; write `schema = 1`");
     assert_has(&with(">=1.0, <2", "one"), "content.interpreter: \"one\" is not allowed");

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Subcommand};
+use outrigger_api::ContentType;
 use outrigger_api::key::EngineName;
 use outrigger_api::release::Part;
 use outrigger_api::settings::release_version;
@@ -58,7 +59,7 @@ pub(crate) struct Build {
     pub(crate) version: Option<Version>,
     /// The content's type
     #[arg(long = "type", value_name = "TYPE")]
-    pub(crate) kind: Option<EngineName>,
+    pub(crate) kind: Option<ContentType>,
     /// The version of the content's schema
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..=65_535))]
     pub(crate) schema: Option<u32>,

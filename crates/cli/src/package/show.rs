@@ -17,7 +17,7 @@ pub(super) fn package(view: &PackageView) -> String {
         writeln!(out, "  {what:<12} {}", visible(value)).expect("a String takes all");
     };
     if let (Some(kind), Some(schema), Some(interpreter)) =
-        (&view.kind, view.schema, &view.interpreter)
+        (view.kind, view.schema, &view.interpreter)
     {
         line("content", &format!("{kind}, schema {schema}, for code {interpreter}"));
     }
@@ -46,10 +46,11 @@ pub(super) fn repository(view: &RepositoryView) -> String {
         out += &release_line(' ', release);
     }
     for pending in &view.pending {
-        let told = format!(
-            "pending: {} {}, {} more must sign",
-            pending.role.role, pending.role.version, pending.missing
-        );
+        let rest = match pending.missing {
+            0 => "`outrigger package publish` puts it in force".to_owned(),
+            missing => format!("{missing} more must sign"),
+        };
+        let told = format!("pending: {} {}, {rest}", pending.role.role, pending.role.version);
         writeln!(out, "{}", styled(WARN, told)).expect("a String takes all");
         out += &role_line(&pending.role);
         pending.adds.iter().for_each(|release| out += &release_line('+', release));

@@ -15,7 +15,7 @@ use crate::publish::document::{
 use crate::publish::files::Folder;
 use crate::publish::releases::PENDING_TARGETS;
 use crate::publish::root::PENDING_ROOT;
-use crate::publish::{PublishError, Role, standing};
+use crate::publish::{PublishError, Role, root, standing};
 
 /// What a package holds.
 #[derive(Debug, Serialize)]
@@ -28,7 +28,7 @@ pub struct PackageView {
     pub version: String,
     /// Its content's type.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    pub kind: Option<String>,
+    pub kind: Option<&'static str>,
     /// The version of its content's schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<u32>,
@@ -148,7 +148,7 @@ pub fn inspect_package(packed: &[u8]) -> Result<PackageView, Refusal> {
         engine: release.engine.to_string(),
         part: release.part.name(),
         version: release.version.to_string(),
-        kind: content.map(|content| content.kind.clone()),
+        kind: content.map(|content| content.kind.name()),
         schema: content.map(|content| content.schema),
         interpreter: content.map(|content| content.interpreter.to_string()),
         target: package_target(&release.engine, release.part, &release.version),
@@ -195,18 +195,22 @@ pub fn inspect_repository(folder: &Path, now: Timestamp) -> Result<RepositoryVie
             view.problems.push("nothing is published yet".to_owned());
         }
     }
+    let mut signs = root.as_ref().map(|root| &root.signed);
     if let Some(pending) = &pending_root {
-        let old = root.as_ref().map(|root| &root.signed);
-        view.pending.push(pending_root_view(pending, old, now)?);
+        let pending_view = pending_root_view(pending, signs, now)?;
+        if pending_view.missing == 0 {
+            signs = Some(&pending.signed);
+        }
+        view.pending.push(pending_view);
     }
-    if let (Some(root), Some(pending)) = (&root, folder.pending::<TargetsDoc>(PENDING_TARGETS)?) {
+    if let (Some(root), Some(pending)) = (signs, folder.pending::<TargetsDoc>(PENDING_TARGETS)?) {
         let after = releases(&folder, &pending.signed)?;
         let less = |all: &[ReleaseView], without: &[ReleaseView]| {
             all.iter().filter(|one| !without.contains(one)).cloned().collect()
         };
         view.pending.push(PendingView {
-            role: role_view(&pending, &root.signed, now)?,
-            missing: standing(&pending, &root.signed)?.missing,
+            role: role_view(&pending, root, now)?,
+            missing: standing(&pending, root)?.missing,
             adds: less(&after, &view.releases),
             withdraws: less(&view.releases, &after),
             changes: Vec::new(),
@@ -267,15 +271,8 @@ fn pending_root_view(
     old: Option<&RootDoc>,
     now: Timestamp,
 ) -> Result<PendingView, PublishError> {
-    let mut role = role_view(pending, &pending.signed, now)?;
-    let mut missing = standing(pending, &pending.signed)?.missing;
-    if let Some(old) = old {
-        let by_old = standing(pending, old)?;
-        missing = missing.max(by_old.missing);
-        role.signed_by.extend(by_old.by);
-        role.signed_by.sort();
-        role.signed_by.dedup();
-    }
+    let signed = root::standing(pending, old)?;
+    let role = RoleView { signed_by: signed.by, ..role_view(pending, &pending.signed, now)? };
     let mut changes = Vec::new();
     for role in Role::ALL {
         let before = old.map(|old| old.role(role)).unwrap_or_default();
@@ -289,7 +286,8 @@ fn pending_root_view(
             changes.push(format!("{role} needs {after} signatures, before {before}"));
         }
     }
-    Ok(PendingView { role, missing, adds: Vec::new(), withdraws: Vec::new(), changes })
+    let (missing, adds, withdraws) = (signed.missing, Vec::new(), Vec::new());
+    Ok(PendingView { role, missing, adds, withdraws, changes })
 }
 
 /// The releases that `targets` offer, by engine, part and version.

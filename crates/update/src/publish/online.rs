@@ -33,8 +33,8 @@ pub struct Published {
 }
 
 impl Publisher {
-    /// Publishes the releases that are pending, and renews snapshot and timestamp. Signed with those of
-    /// `keys` that the roles take.
+    /// Publishes what is pending, a root that is complete and releases, and renews snapshot and timestamp.
+    /// Signed with those of `keys` that the roles take.
     ///
     /// # Errors
     ///
@@ -46,11 +46,11 @@ impl Publisher {
         lifetimes: Lifetimes,
         now: Timestamp,
     ) -> Result<Published, PublishError> {
-        let root = self.root_in_force()?.signed;
+        let root = self.root_to_sign_for()?;
         let pending = self.folder.pending::<TargetsDoc>(PENDING_TARGETS)?;
-        if let Some(pending) = &pending {
-            let hint = "its other holders sign with `outrigger package sign`; until then `--refresh` renews the timestamp";
-            check_threshold(pending, &root, hint)?;
+        if let Some(targets) = pending.as_ref().or(self.targets()?.as_ref()) {
+            let hint = "its holders sign with `outrigger package sign`; until then `--refresh` renews the timestamp";
+            check_threshold(targets, &root.signed, hint)?;
         }
         self.put_in_force(&root, pending.as_ref(), keys, lifetimes, now)
     }
@@ -66,18 +66,19 @@ impl Publisher {
         lifetimes: Lifetimes,
         now: Timestamp,
     ) -> Result<Published, PublishError> {
-        let root = self.root_in_force()?.signed;
+        let root = self.root_in_force()?;
         self.put_in_force(&root, None, keys, lifetimes, now)
     }
 
     fn put_in_force(
         &mut self,
-        root: &RootDoc,
+        new_root: &Envelope<RootDoc>,
         pending: Option<&Envelope<TargetsDoc>>,
         keys: &[Key],
         lifetimes: Lifetimes,
         now: Timestamp,
     ) -> Result<Published, PublishError> {
+        let root = &new_root.signed;
         self.check_root(root, now)?;
         for key in keys {
             let signs = |role| root.role(role).has(key.id());
@@ -112,11 +113,14 @@ impl Publisher {
         sign(&mut timestamp, &[root], keys)?;
         check_threshold(&timestamp, root, KEYS_HINT)?;
         let timestamp = timestamp.to_bytes();
-        self.try_as_a_client(root, &timestamp, &snapshot, &targets, now)?;
+        try_as_a_client(&new_root.to_bytes(), &timestamp, &snapshot, &targets, now)?;
 
         // What is new first; only the last file, which names it all, takes the place of another.
         self.folder.write_metadata(&format!("{targets_version}.targets.json"), &targets)?;
         self.folder.write_metadata(&format!("{snapshot_version}.snapshot.json"), &snapshot)?;
+        if self.folder.root_version()? < root.version() {
+            self.install_root(new_root)?;
+        }
         self.folder.write_metadata("timestamp.json", &timestamp)?;
         if pending.is_some() {
             self.folder.drop_pending(PENDING_TARGETS)?;
@@ -159,23 +163,21 @@ impl Publisher {
         check_threshold(&snapshot, root, KEYS_HINT)?;
         Ok(snapshot)
     }
+}
 
-    /// Refuses what a client that trusts the root in force would.
-    fn try_as_a_client(
-        &self,
-        root: &RootDoc,
-        timestamp: &[u8],
-        snapshot: &[u8],
-        targets: &[u8],
-        now: Timestamp,
-    ) -> Result<(), PublishError> {
-        let name = format!("{}.root.json", root.version());
-        let mut client = TrustedMetadataSet::from_root(&self.folder.metadata_bytes(&name)?)?;
-        client.update_timestamp(timestamp, now)?;
-        client.update_snapshot(snapshot, now)?;
-        client.update_targets(targets, now)?;
-        Ok(())
-    }
+/// Refuses what a client that trusts `root` would.
+fn try_as_a_client(
+    root: &[u8],
+    timestamp: &[u8],
+    snapshot: &[u8],
+    targets: &[u8],
+    now: Timestamp,
+) -> Result<(), PublishError> {
+    let mut client = TrustedMetadataSet::from_root(root)?;
+    client.update_timestamp(timestamp, now)?;
+    client.update_snapshot(snapshot, now)?;
+    client.update_targets(targets, now)?;
+    Ok(())
 }
 
 const KEYS_HINT: &str = "give the file of each of its keys with `--key`";

@@ -76,7 +76,7 @@ impl Publisher {
         expires: Timestamp,
         now: Timestamp,
     ) -> Result<Signed, PublishError> {
-        let root = self.root_in_force()?.signed;
+        let root = self.root_to_sign_for()?.signed;
         self.check_root(&root, now)?;
         let pending = self.folder.pending::<TargetsDoc>(PENDING_TARGETS)?;
         let mut pending = match pending {

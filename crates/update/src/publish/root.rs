@@ -2,8 +2,10 @@
 
 use jiff::Timestamp;
 
-use crate::publish::document::{Envelope, Head, KeyDoc, RootDoc};
-use crate::publish::{Key, PublicKey, PublishError, Publisher, Role, Signed, sign, standing};
+use crate::publish::document::{
+    Envelope, Head, KeyDoc, RootDoc, Signable, SnapshotDoc, TargetsDoc, TimestampDoc,
+};
+use crate::publish::{self, Key, PublicKey, PublishError, Publisher, Role, Signed, sign};
 
 /// Name of the root that is not signed by enough keys yet.
 pub(super) const PENDING_ROOT: &str = "root.json";
@@ -124,8 +126,10 @@ impl Publisher {
         self.folder.write_pending(PENDING_ROOT, &Envelope::new(root).to_bytes())
     }
 
-    /// Signs the pending root with `keys`. Once the keys of the root in force and those of the new one
-    /// have both signed, each to its threshold, the new one is put in force.
+    /// Signs the pending root with `keys`. It is complete once the keys of the root in force and those of the
+    /// new one have both signed, each to its threshold. It is put in force then, unless what is published
+    /// would no longer be taken: then it waits for [`Publisher::publish`], so that machines never see the one
+    /// without the other.
     ///
     /// # Errors
     ///
@@ -153,24 +157,14 @@ impl Publisher {
             }
         }
         sign(&mut pending, &roots, keys)?;
-        let mut standings = Vec::new();
-        for root in &roots {
-            standings.push(standing(&pending, root)?);
-        }
-        let missing = standings.iter().map(|signed| signed.missing).max().unwrap_or(0);
-        let mut by: Vec<String> = standings.into_iter().flat_map(|signed| signed.by).collect();
-        by.sort();
-        by.dedup();
-        let version = new.head.version;
+        let mut signed = standing(&pending, roots.first().copied().filter(|_| roots.len() > 1))?;
         let bytes = pending.to_bytes();
-        if missing == 0 {
-            sigstore_tuf::TrustedMetadataSet::from_root(&bytes)?;
-            self.folder.write_metadata(&format!("{version}.root.json"), &bytes)?;
-            self.folder.drop_pending(PENDING_ROOT)?;
-        } else {
-            self.folder.write_pending(PENDING_ROOT, &bytes)?;
+        self.folder.write_pending(PENDING_ROOT, &bytes)?;
+        if signed.missing == 0 && self.leaves_what_is_published(&new)? {
+            self.install_root(&pending)?;
+            signed.in_force = true;
         }
-        Ok(Signed { role: Role::Root.name(), version, by, missing })
+        Ok(signed)
     }
 
     /// Makes the repository's first root of `roles`, signed with `keys`: all in one step.
@@ -198,6 +192,32 @@ impl Publisher {
         Ok(signed)
     }
 
+    /// Puts a root in force that is signed by enough.
+    pub(super) fn install_root(&mut self, root: &Envelope<RootDoc>) -> Result<(), PublishError> {
+        let bytes = root.to_bytes();
+        sigstore_tuf::TrustedMetadataSet::from_root(&bytes)?;
+        let name = format!("{}.root.json", root.signed.head.version);
+        self.folder.write_metadata(&name, &bytes)?;
+        self.folder.drop_pending(PENDING_ROOT)
+    }
+
+    /// Whether `root` lets the keys sign that signed what is published.
+    fn leaves_what_is_published(&self, root: &RootDoc) -> Result<bool, PublishError> {
+        let Some(newest) = self.folder.published()? else { return Ok(true) };
+        let targets = format!("{}.targets.json", newest.targets);
+        let snapshot = format!("{}.snapshot.json", newest.snapshot);
+        Ok(self.is_signed::<TargetsDoc>(&targets, root)?
+            && self.is_signed::<SnapshotDoc>(&snapshot, root)?
+            && self.is_signed::<TimestampDoc>("timestamp.json", root)?)
+    }
+
+    fn is_signed<T: Signable>(&self, name: &str, root: &RootDoc) -> Result<bool, PublishError> {
+        match self.folder.metadata::<T>(name)? {
+            Some(envelope) => Ok(publish::standing(&envelope, root)?.missing == 0),
+            None => Ok(false),
+        }
+    }
+
     /// Refuses a root that has expired.
     pub(super) fn check_root(&self, root: &RootDoc, now: Timestamp) -> Result<(), PublishError> {
         if root.head.is_expired(now) {
@@ -209,4 +229,20 @@ impl Publisher {
         }
         Ok(())
     }
+}
+
+/// How far a new root is signed: by the keys of the one in force, if there is one, and by its own.
+pub(super) fn standing(
+    pending: &Envelope<RootDoc>,
+    current: Option<&RootDoc>,
+) -> Result<Signed, PublishError> {
+    let mut signed = publish::standing(pending, &pending.signed)?;
+    if let Some(current) = current {
+        let by_old = publish::standing(pending, current)?;
+        signed.missing = signed.missing.max(by_old.missing);
+        signed.by.extend(by_old.by);
+        signed.by.sort();
+        signed.by.dedup();
+    }
+    Ok(signed)
 }

@@ -13,8 +13,10 @@ use outrigger_update::publish::{
     Key, KeyError, Lifetimes, PublicKey, PublishError, Publisher, Role, RoleKeys, Roles,
     RootChange, inspect_repository,
 };
+use serde_json::{Value, json};
+use sigstore_tuf::canonical_json::to_canonical_bytes;
 use sigstore_tuf::transport::FetchFuture;
-use sigstore_tuf::{Repository, Updater};
+use sigstore_tuf::{FileStore, Repository, Updater};
 use tempfile::TempDir;
 
 use crate::package::{content_head, quiet};
@@ -229,18 +231,19 @@ fn nothing_is_published_below_the_threshold() {
         ..RootChange::default()
     };
     publisher.change_root(&change, in_days(365)).expect("pending");
-    publisher.sign_root(std::slice::from_ref(&world.root)).expect("in force");
+    let root = publisher.sign_root(std::slice::from_ref(&world.root)).expect("complete");
+    assert_eq!((root.missing, root.in_force), (0, false));
     publisher.add(&release("1.1.0"), now()).expect("pending");
     let targets = std::slice::from_ref(&world.targets);
     assert_eq!(publisher.sign_targets(targets, in_days(180), now()).expect("signed").missing, 1);
     let online = std::slice::from_ref(&world.online);
 
     let refused = publisher.publish(online, lifetimes(), now()).expect_err("one is missing");
-    // The releases in force were signed by one, which the root of today does not take.
-    let stale = publisher.refresh(online, lifetimes(), now()).expect_err("one is missing");
+    publisher.refresh(online, lifetimes(), now()).expect("what is in force stays so");
+    let meanwhile = client(world.folder.path(), &world.first_root(), now());
 
     assert!(refused.to_string().starts_with("targets 2 has 1 of 2 signatures"), "{refused}");
-    assert!(matches!(stale, PublishError::Unreadable(_)), "{stale}");
+    assert_eq!(offered(&mut meanwhile.expect("good")), ["1.0.0"]);
     publisher.sign_targets(std::slice::from_ref(&other), in_days(180), now()).expect("signed");
     publisher.publish(online, lifetimes(), now()).expect("published");
     let mut reader = client(world.folder.path(), &world.first_root(), now()).expect("good");
@@ -273,8 +276,9 @@ fn a_root_is_changed_by_the_keys_of_both_the_old_and_the_new() {
     let pending = view(&world, now()).pending;
     let by_old = publisher.sign_root(std::slice::from_ref(&world.root)).expect("a signature");
     let old_online = std::slice::from_ref(&world.online);
-    let refused = publisher.refresh(old_online, lifetimes(), now()).expect_err("no longer a key");
-    publisher.refresh(std::slice::from_ref(&online), lifetimes(), now()).expect("published");
+    let refused = publisher.publish(old_online, lifetimes(), now()).expect_err("no longer a key");
+    assert!(client(world.folder.path(), &world.first_root(), now()).is_ok(), "as before");
+    publisher.publish(std::slice::from_ref(&online), lifetimes(), now()).expect("published");
 
     assert_eq!((by_new.missing, by_old.missing, by_old.version), (1, 0, 2));
     assert_eq!((pending[0].missing, pending[0].changes.len()), (1, 6));
@@ -285,6 +289,66 @@ fn a_root_is_changed_by_the_keys_of_both_the_old_and_the_new() {
     let view = view(&world, now());
     assert_eq!((view.roles[0].version, view.pending.len()), (2, 0));
     assert_eq!(view.problems, [""; 0]);
+}
+
+#[test]
+fn a_stolen_online_key_that_counted_far_ahead_is_recovered_from_by_another() {
+    let world = World::new();
+    world.add("1.0.0");
+    world.publish();
+    let known = tempfile::tempdir().expect("a folder");
+    let machine = || {
+        let files = Files(world.folder.path().to_owned());
+        let client = Updater::new(files, &world.first_root()).expect("a root");
+        let mut client = client.with_store(FileStore::new(known.path()));
+        pollster::block_on(client.refresh(now())).map(|()| client)
+    };
+    let fast_forward = |key: &Key| {
+        let path = world.folder.path().join("metadata/timestamp.json");
+        let text = fs::read_to_string(&path).expect("it");
+        let mut document: Value = serde_json::from_str(&text).expect("JSON");
+        document["signed"]["version"] = json!(1_000_000);
+        let canonical = to_canonical_bytes(&document["signed"]).expect("canonical");
+        let signature = key.sign(&canonical).expect("a signature");
+        document["signatures"] = json!([{ "keyid": key.id(), "sig": signature }]);
+        fs::write(&path, document.to_string()).expect("room");
+        text
+    };
+    let honest = fast_forward(&world.online);
+    machine().expect("the thief's key is good as yet");
+    fs::write(world.folder.path().join("metadata/timestamp.json"), honest).expect("room");
+    let stuck = machine().expect_err("older than what was seen");
+    let online = key();
+    let mut change = RootChange::default();
+    for role in [Role::Snapshot, Role::Timestamp] {
+        change.add.push((role, online.public().clone()));
+        change.remove.push((role, world.online.id().to_owned()));
+    }
+
+    let mut publisher = world.publisher();
+    publisher.change_root(&change, in_days(365)).expect("pending");
+    publisher.sign_root(std::slice::from_ref(&world.root)).expect("complete");
+    publisher.publish(std::slice::from_ref(&online), lifetimes(), now()).expect("published");
+
+    assert!(stuck.to_string().contains("1000000"), "{stuck}");
+    assert_eq!(offered(&mut machine().expect("recovered")), ["1.0.0"]);
+}
+
+#[test]
+fn a_root_that_changes_nothing_of_what_is_published_is_in_force_at_once() {
+    let world = World::new();
+    world.add("1.0.0");
+    world.publish();
+    let mut publisher = world.publisher();
+    let change =
+        RootChange { add: vec![(Role::Root, key().public().clone())], ..RootChange::default() };
+    publisher.change_root(&change, in_days(700)).expect("pending");
+
+    let signed = publisher.sign_root(std::slice::from_ref(&world.root)).expect("a signature");
+
+    assert_eq!((signed.version, signed.missing, signed.in_force), (2, 0, true));
+    let reader = client(world.folder.path(), &world.first_root(), now()).expect("good");
+    assert_eq!(reader.trusted().root().version, 2);
 }
 
 #[test]

@@ -329,7 +329,7 @@ fn swapped_between_check_and_use_a_folder_becomes_a_symlink_while_unpacking() {
                 }
             }
         });
-        while refused < 20 && rounds < 2000 {
+        while refused < 5 && rounds < 2000 {
             rounds += 1;
             let _ = fs::remove_dir_all(&slot);
             if fs::create_dir(&slot).is_err() {

@@ -80,7 +80,7 @@ pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
 /// The `release.toml` of a package of content that lists `files`, true to their bytes.
 pub(crate) fn description(files: &[(&str, &[u8])]) -> Member {
     let mut text = "format = 1\npart = \"content\"\nengine = \"scan\"\nversion = \"1.2.3\"\n\
-                    [content]\ntype = \"hash-list\"\nschema = 1\ninterpreter = \"1\"\n"
+                    [content]\ntype = \"hashlist\"\nschema = 1\ninterpreter = \"1\"\n"
         .to_owned();
     for (path, bytes) in files {
         let sum = hex::encode(Sha256::digest(bytes));
