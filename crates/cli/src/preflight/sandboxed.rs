@@ -116,7 +116,8 @@ impl Interpreter for Sandboxed {
         let asked = replay.ask(&mut one, &mut |it| outcome = Some(it));
         match (asked, outcome) {
             (_, Some(Outcome { judged: Judged::Crashed(reason), .. })) => {
-                let why = replay.so_far().last_fault.unwrap_or_default();
+                let crash = replay.so_far().crashes.pop();
+                let why = crash.map(|crash| crash.detail).unwrap_or_default();
                 self.end();
                 Err(self.broken(Some(reason), why))
             }

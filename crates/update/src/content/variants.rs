@@ -29,7 +29,7 @@ pub const INSTANCES_MAX: usize = 512;
 pub const OBJECT: &[u8] = b"outrigger preflight\n";
 const PATH: &[u8] = b"/outrigger/preflight/object";
 /// The name of the instance that has a value in one field alone.
-const ALONE: &str = "preflight:alone";
+const ALONE: &str = "made-up-by-preflight";
 /// The value in a field that no instance has one in.
 const MADE_UP: &str = "outrigger-preflight";
 

@@ -172,10 +172,17 @@ impl fmt::Display for Report {
                 writeln!(f, "{}: and {more} more", check.name)?;
             }
         }
-        for check in &self.checks {
-            for note in &check.notes {
-                writeln!(f, "note: {}: {note}", check.name)?;
+        // What follows from a failure is the same for every check after it: said once.
+        let mut notes: Vec<(&str, Vec<&str>)> = Vec::new();
+        for (check, note) in self.checks.iter().flat_map(|it| it.notes.iter().map(move |n| (it, n)))
+        {
+            match notes.iter_mut().find(|(text, _)| text == note) {
+                Some((_, names)) => names.push(check.name.name()),
+                None => notes.push((note, vec![check.name.name()])),
             }
+        }
+        for (note, names) in notes {
+            writeln!(f, "note: {}: {note}", names.join(", "))?;
         }
         Ok(())
     }

@@ -569,6 +569,21 @@ fn replay_ends_at_its_limit_and_says_so() {
 }
 
 #[test]
+fn what_was_not_tried_after_a_failure_is_said_in_one_line() {
+    let case = Case::plain();
+
+    let report = case.run(|manifest| Fake {
+        start: Err(Broken::Crashed("signal 6".to_owned())),
+        ..Fake::new(manifest)
+    });
+
+    let text = report.to_string();
+    let want = "note: known-good, own-events, instances, samples, latency, memory: not tried, since start \
+                failed\n";
+    assert!(text.ends_with(want), "{text}");
+}
+
+#[test]
 fn a_report_fits_a_screen_and_reads_the_same_from_json() {
     let mut case = Case::plain();
     case.known_good = good(100);
