@@ -82,10 +82,8 @@ pub(crate) fn run(
     let content = arguments.content_dir.as_deref().map(std::fs::canonicalize).transpose();
     let content = content.context(UsageError("the content folder".into()))?;
     let release = content.as_deref().map(release).transpose()?.flatten();
-    let declared = match release.as_ref().and_then(|release| release.content.as_ref()) {
-        Some(head) => Some(Declaration::of(head).map_err(|error| usage(&error))?),
-        None => None,
-    };
+    let head = release.as_ref().and_then(|release| release.content.as_ref());
+    let declared = head.map(Declaration::from);
     let config = config(arguments);
     let limits = Limits::new(&config, budget(arguments, &manifest));
     let scratch = scratch(&std::env::temp_dir())?;

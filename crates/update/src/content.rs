@@ -53,31 +53,16 @@ pub struct Code<'a> {
     pub manifest: &'a Manifest,
 }
 
-impl Declaration {
-    /// What the package says, if its type is one that this build checks.
-    ///
-    /// # Errors
-    ///
-    /// [`Incompatible::Unknown`] if not.
-    pub fn of(head: &ContentHead) -> Result<Self, Incompatible> {
-        let unknown = |_| Incompatible::Unknown { kind: head.kind.clone() };
-        let kind = head.kind.parse().map_err(unknown)?;
-        Ok(Self { kind, schema: head.schema, interpreter: head.interpreter.clone() })
+impl From<&ContentHead> for Declaration {
+    fn from(head: &ContentHead) -> Self {
+        let ContentHead { kind, schema, ref interpreter } = *head;
+        Self { kind, schema, interpreter: interpreter.clone() }
     }
 }
 
 /// Why this code does not take this content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Incompatible {
-    /// This build of Outrigger knows no such type.
-    #[error(
-        "the content is of the type {kind}, and this Outrigger checks {}: update Outrigger first",
-        ContentType::ALL.map(ContentType::name).join(", ")
-    )]
-    Unknown {
-        /// The content's type.
-        kind: String,
-    },
     /// The content is for other versions of the code.
     #[error("the content is for {engine} {wanted}, and the code is {engine} {found}")]
     Version {

@@ -103,18 +103,6 @@ mod compatibility {
     }
 
     #[test]
-    fn a_type_that_this_build_does_not_know_is_refused() {
-        let interpreter = VersionReq::STAR;
-        let head = ContentHead { kind: "sigma".to_owned(), schema: 1, interpreter };
-
-        let told = Declaration::of(&head).expect_err("refused").to_string();
-
-        let want = "the content is of the type sigma, and this Outrigger checks hashlist, yara, table: update \
-                    Outrigger first";
-        assert_eq!(told, want);
-    }
-
-    #[test]
     fn a_schema_that_only_the_code_knows_is_refused() {
         let told = compatible("*", 2, YARA).expect_err("refused");
 
