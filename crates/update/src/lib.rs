@@ -7,8 +7,9 @@
 //!  it may be                                (SQLite, chained)     events, limits           with the reason
 //! ```
 //!
-//! Nothing here starts an engine or opens a socket to the network: who downloads and who interprets are
-//! traits, and their implementations live with whoever starts processes.
+//! Nothing here starts an engine or opens a socket to the network: a confined child downloads
+//! ([`repository::ChildTransport`]), and who interprets is a trait, whose implementation lives with whoever
+//! starts engines.
 //!
 //! Threat position: everything that comes from a repository is hostile until its signatures were checked,
 //! and a signed package is still a vendor's: its archive, its manifest, its content are parsed with

@@ -210,6 +210,12 @@ impl Repository {
         downloaded.map_err(|error| self.target_refusal(error, last, now, Some((name, length))))
     }
 
+    /// What this machine did not give to confine whoever fetches, for the operator; empty if nothing, or before
+    /// the first request.
+    pub fn weak(&self) -> String {
+        self.bridge.weak()
+    }
+
     fn target_refusal(
         &self,
         error: sigstore_tuf::Error,

@@ -81,6 +81,10 @@ impl Bridge {
         std::mem::take(&mut state.last)
     }
 
+    pub(super) fn weak(&self) -> String {
+        self.state().transport.weak().to_owned()
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -72,11 +72,6 @@ impl ChildTransport {
         })
     }
 
-    /// What this kernel did not give to confine the child; empty if nothing, or as long as none was started.
-    pub fn weak(&self) -> &str {
-        &self.weak
-    }
-
     fn start(&mut self, wanted: &Wanted<'_>) -> Result<Running, Refusal> {
         let failed = |error: io::Error| self.child(error.to_string());
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
@@ -157,6 +152,10 @@ impl Transport for ChildTransport {
             Over::Lost(Lost::Late) => Err(transfer.too_slow(wanted, "then nothing more".into())),
             Over::Lost(Lost::Wrong(why)) => Err(self.child(why)),
         }
+    }
+
+    fn weak(&self) -> &str {
+        &self.weak
     }
 }
 

@@ -21,6 +21,11 @@ pub trait Transport: Send {
         wanted: &Wanted<'_>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Option<Vec<u8>>, Refusal>;
+
+    /// What this machine did not give to confine whoever fetches; empty if nothing, or before the first fetch.
+    fn weak(&self) -> &str {
+        ""
+    }
 }
 
 /// One file that is asked for.
