@@ -11,6 +11,7 @@ use semver::Version;
 use serde::{Serialize, Serializer};
 
 use super::StoreError;
+use crate::package::TreeDigest;
 
 /// Longest text that the journal takes as one field, in bytes. Details over it are shortened, names refused.
 pub const TEXT_MAX: usize = 4096;
@@ -27,6 +28,18 @@ pub struct DigestError(String);
 impl From<[u8; 32]> for Digest {
     fn from(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+}
+
+impl From<TreeDigest> for Digest {
+    fn from(tree: TreeDigest) -> Self {
+        Self(tree.0)
+    }
+}
+
+impl From<Digest> for TreeDigest {
+    fn from(digest: Digest) -> Self {
+        Self(digest.0)
     }
 }
 

@@ -2,19 +2,22 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use outrigger_api::EngineName;
 use outrigger_api::release::{Part, State};
+use outrigger_update::package::{Builder, Package, PackageLimits, tree_digest};
 use outrigger_update::store::{
     Digest, Offer, Rejection, ReleaseId, SUPERSEDED, Slot, Store, StoreError, TEXT_MAX,
 };
 use rusqlite::Connection;
 use rustix::fs::{Mode, OFlags};
 use tempfile::TempDir;
+
+use crate::package::{content_head, quiet};
 
 const TREE: Digest = Digest([7; 32]);
 
@@ -117,6 +120,28 @@ fn a_release_goes_through_its_states_into_force() {
     let states: Vec<_> = story.transitions.iter().map(|step| step.to.name()).collect();
     assert_eq!(states, ["offered", "verified", "staged", "preflight", "active"]);
     assert_eq!(store.verify_chain().expect("whole").map(|head| head.seq), Some(5));
+}
+
+#[test]
+fn a_package_that_was_unpacked_into_its_slot_has_the_tree_that_is_in_force() {
+    let place = Place::new();
+    let mut store = place.store();
+    let mut builder = Builder::new(content_head());
+    builder.add("rules/deep/list", b"00ff".repeat(1000), false).expect("a free path");
+    let packed = builder.build(&mut quiet).expect("a package");
+    let package = Package::read(&packed, &PackageLimits::default()).expect("a good package");
+    let id = verified(&mut store, "1.0.0");
+
+    let staged = store.stage(id, package.size(), at(2), |folder| {
+        package.unpack(folder, &mut quiet).map(|()| package.tree().into())
+    });
+
+    let dir = staged.expect("staged").dir;
+    store.advance(id, State::Preflight, "", at(3)).expect("in preflight");
+    let active = store.activate(id, "passed", at(4)).expect("in force");
+    let found =
+        tree_digest(fs::File::open(dir).expect("the slot").as_fd(), &PackageLimits::default());
+    assert_eq!(Digest::from(found.expect("a tree")), active.tree);
 }
 
 #[test]
