@@ -227,6 +227,8 @@ pub enum EngineState {
     Quarantined,
     /// Could not be started at all; see its last fault.
     Failed,
+    /// No release of it is in force yet, so there is nothing to start; see its last fault.
+    NotInstalled,
 }
 
 /// The state of one engine.

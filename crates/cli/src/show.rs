@@ -52,6 +52,7 @@ pub(crate) fn state(state: EngineState) -> (&'static str, Style) {
         EngineState::Restarting => ("restarting", WARN),
         EngineState::Quarantined => ("quarantined", WRONG),
         EngineState::Failed => ("failed", WRONG),
+        EngineState::NotInstalled => ("not installed", WRONG),
     }
 }
 

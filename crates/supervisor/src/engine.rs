@@ -6,12 +6,13 @@
 mod books;
 mod command;
 mod frames;
+mod replacement;
 
 use std::os::fd::BorrowedFd;
 
 use outrigger_api::FailureReason;
 use outrigger_api::control::EngineState;
-use outrigger_sandbox::Exit;
+use outrigger_sandbox::{Exit, RefusedCall};
 
 use crate::happening::{EngineIndex, EngineSpec, Happening, Level};
 use crate::launcher::{LaunchError, Launcher};
@@ -20,6 +21,8 @@ use crate::meter::Meter;
 use crate::unit::{Remains, Unit};
 use books::Books;
 pub use command::CommandError;
+pub use replacement::ReplaceError;
+use replacement::{Former, Rival};
 
 /// Most that is read from one descriptor of an engine in one call.
 const READS_MAX: usize = 64;
@@ -56,8 +59,21 @@ pub(crate) enum Source {
     Calls,
     /// Standard output and error.
     Output,
+    /// Of the process that is to take its place.
+    Rival(Part),
+    /// Of the process whose place was taken.
+    Former(Part),
     /// The end of a process that does not count any more.
     Remains,
+}
+
+/// The same descriptors of a process beside the one that decides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    Control,
+    Exit,
+    Calls,
+    Output,
 }
 
 /// One engine.
@@ -68,7 +84,11 @@ pub(crate) struct Engine {
     uid: u32,
     life: Life,
     unit: Option<Unit>,
-    remains: Option<Remains>,
+    /// What is to take its place.
+    rival: Option<Rival>,
+    /// What has lost its place and answers what it has in hand.
+    former: Option<Former>,
+    remains: Vec<Remains>,
     frames: Tally,
     abuses: Tally,
     lines: Meter,
@@ -98,7 +118,9 @@ impl Engine {
             uid,
             life: Life::new(terms),
             unit: None,
-            remains: None,
+            rival: None,
+            former: None,
+            remains: Vec::new(),
             frames: Tally::new(FRAMES_PER_SECOND, SECOND),
             abuses: Tally::new(ABUSES_MAX, terms.restart_window),
             lines: Meter::new(LINES_PER_SECOND),
@@ -114,25 +136,28 @@ impl Engine {
     pub(crate) fn descriptors(&self, now: u64) -> impl Iterator<Item = (BorrowedFd<'_>, Source)> {
         let unit = self.unit.as_ref();
         // While its lines are over the rate its pipe is left to fill: then it waits, not the host.
-        let output = unit.filter(|_| !self.lines.is_full(now)).and_then(Unit::output);
-        [
+        let full = self.lines.is_full(now);
+        let own = [
             (unit.and_then(Unit::control), Source::Control),
             (unit.map(|unit| unit.process.ended()), Source::Exit),
             (unit.and_then(|unit| unit.process.calls()), Source::Calls),
-            (output, Source::Output),
-            (self.remains.as_ref().map(Remains::ended), Source::Remains),
-        ]
-        .into_iter()
-        .filter_map(|(descriptor, source)| descriptor.map(|descriptor| (descriptor, source)))
+            (unit.filter(|_| !full).and_then(Unit::output), Source::Output),
+        ];
+        let remains = self.remains.iter().map(|one| (one.ended(), Source::Remains));
+        own.into_iter()
+            .filter_map(|(descriptor, source)| descriptor.map(|descriptor| (descriptor, source)))
+            .chain(self.descriptors_beside(full))
+            .chain(remains)
     }
 
     /// When it next needs a tick.
     pub(crate) fn wake(&self) -> Option<u64> {
         // A start waits for the last process to be gone, which is polled for.
-        let start = self.life.start_due().filter(|_| self.remains.is_none());
+        let start = self.life.start_due().filter(|_| self.remains.is_empty());
         let exit = self.unit.as_ref().and_then(|unit| unit.closed).map(exit_due);
-        let kill = self.remains.as_ref().and_then(Remains::kill_at);
-        [self.life.wake(), start, exit, kill, self.lines.wake(), self.calls.wake()]
+        let kill = self.remains.iter().filter_map(Remains::kill_at).min();
+        let beside = self.wake_beside();
+        [self.life.wake(), start, exit, kill, beside, self.lines.wake(), self.calls.wake()]
             .into_iter()
             .flatten()
             .min()
@@ -145,6 +170,8 @@ impl Engine {
             Source::Exit => self.read_exit(now, out),
             Source::Calls => self.read_calls(now, out),
             Source::Output => self.read_output(now, out),
+            Source::Rival(part) => self.serve_rival(part, now, out),
+            Source::Former(part) => self.serve_former(part, now, out),
             Source::Remains => self.clear_remains(now),
         }
     }
@@ -155,6 +182,7 @@ impl Engine {
         // Before the limits: a loss found there is judged by the next tick, as any other.
         self.judge_loss(now, out);
         self.look_at_limits(now, out);
+        self.look_beside(now, out);
         if let Some(nonce) = self.life.ping(now) {
             self.send_ping(nonce);
             self.look_at_process(now, out);
@@ -162,10 +190,15 @@ impl Engine {
         self.sum_up(now, out);
     }
 
-    /// Since when a start of it is due; `None` if none is at `now`.
+    /// Since when a start of it, or of what is to take its place, is due; `None` if none is at `now`.
     pub(crate) fn start_due(&self, now: u64) -> Option<u64> {
+        let own = self.own_start_due(now);
+        own.into_iter().chain(self.rival_start_due()).min()
+    }
+
+    fn own_start_due(&self, now: u64) -> Option<u64> {
         let due = self.life.start_due().filter(|due| *due <= now)?;
-        (self.unit.is_none() && self.remains.is_none()).then_some(due)
+        (self.unit.is_none() && self.remains.is_empty()).then_some(due)
     }
 
     /// When it is next started, if it waits for that.
@@ -173,13 +206,16 @@ impl Engine {
         self.life.start_due()
     }
 
-    /// Starts a process.
+    /// Starts the process that is due. Its own goes before one that is to take its place.
     pub(crate) fn start(
         &mut self,
         launcher: &mut dyn Launcher,
         now: u64,
         out: &mut Vec<Happening>,
     ) {
+        if self.own_start_due(now).is_none() {
+            return self.start_rival(launcher, now, out);
+        }
         match Unit::start(&self.spec, self.uid, launcher) {
             Ok(unit) => {
                 self.books.starts += 1;
@@ -252,27 +288,40 @@ impl Engine {
     /// The host stood still for `gap` ns up to `now`.
     pub(crate) fn stood_still(&mut self, gap: u64, now: u64) {
         self.life.stood_still(gap, now);
+        if let Some(rival) = &mut self.rival {
+            rival.stood_still(gap);
+        }
     }
 
-    /// Ends its process for good; it has [`STOP_NS`] for it.
+    /// Ends its processes for good; they have [`STOP_NS`] for it.
     pub(crate) fn stop(&mut self, now: u64) {
+        self.stop_beside(now);
         if let Some(unit) = self.unit.take() {
-            self.say_stop(&unit);
-            self.remains = Some(unit.end(Some(now.saturating_add(STOP_NS))));
+            self.let_go(unit, now);
         }
         self.life.fail();
     }
 
-    /// Kills what is left of a process.
+    /// Kills what is left of its processes.
     pub(crate) fn kill_remains(&mut self) {
-        if let Some(remains) = &mut self.remains {
-            remains.kill();
-        }
+        self.remains.iter_mut().for_each(Remains::kill);
     }
 
-    /// Lets go of what is left of a process, which waits for its end.
+    /// Lets go of what is left of its processes, which waits for their end.
     pub(crate) fn drop_remains(&mut self) {
-        self.remains = None;
+        self.remains.clear();
+    }
+
+    /// It has no process and gets none, for the reason `why`, until [`Engine::promote`].
+    pub(crate) fn withhold(&mut self, why: &str) {
+        self.books.last(why);
+        self.life.withhold();
+    }
+
+    /// Tells a process to stop; it has [`STOP_NS`] for it.
+    fn let_go(&mut self, unit: Unit, now: u64) {
+        self.say_stop(&unit);
+        self.remains.push(unit.end(Some(now.saturating_add(STOP_NS))));
     }
 
     /// Bytes or answers that no engine that means well sends: some are borne, more are not.
@@ -333,7 +382,7 @@ impl Engine {
         }
         if let Some(unit) = self.unit.take() {
             self.books.end_of(&*unit.process);
-            self.remains = Some(unit.end(kill_at));
+            self.remains.push(unit.end(kill_at));
             self.life.lost(now);
             out.push(Happening::Lost(self.index, reason));
         }
@@ -459,31 +508,38 @@ impl Engine {
                 break;
             };
             processes += u64::from(call.makes_process());
-            self.books.refused_calls += 1;
-            if self.calls.admit(now) {
-                let detail = call.detail.as_deref().map(crate::text::clean);
-                let call = call.call.into_owned();
-                out.push(Happening::CallRefused { engine: self.index, call, detail });
-            }
+            self.tell_call(call, now, out);
         }
         processes
+    }
+
+    fn tell_call(&mut self, call: RefusedCall, now: u64, out: &mut Vec<Happening>) {
+        self.books.refused_calls += 1;
+        if self.calls.admit(now) {
+            let detail = call.detail.as_deref().map(crate::text::clean);
+            let call = call.call.into_owned();
+            out.push(Happening::CallRefused { engine: self.index, call, detail });
+        }
     }
 
     fn read_output(&mut self, now: u64, out: &mut Vec<Happening>) {
         let Some(unit) = &mut self.unit else { return };
         for line in unit.read_output() {
             self.books.line(&line);
-            if self.lines.admit(now) {
-                self.log(Level::Info, line, out);
-            }
+            self.say(Level::Info, line, now, out);
         }
     }
 
-    /// Lets go of the remains if they are gone, and kills them if they had their time.
-    pub(crate) fn clear_remains(&mut self, now: u64) {
-        if self.remains.as_mut().is_some_and(|remains| remains.is_gone(now)) {
-            self.remains = None;
+    /// Passes on a line of a process of its, if not too many have come.
+    fn say(&mut self, level: Level, text: String, now: u64, out: &mut Vec<Happening>) {
+        if self.lines.admit(now) {
+            self.log(level, text, out);
         }
+    }
+
+    /// Lets go of remains that are gone, and kills those that had their time.
+    pub(crate) fn clear_remains(&mut self, now: u64) {
+        self.remains.retain_mut(|remains| !remains.is_gone(now));
     }
 
     fn sum_up(&mut self, now: u64, out: &mut Vec<Happening>) {

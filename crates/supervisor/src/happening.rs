@@ -78,6 +78,23 @@ pub enum Happening {
     Failed(EngineIndex, String),
     /// An operator ended its quarantine; it starts.
     Released(EngineIndex),
+    /// The process that is to take its place has docked, takes no questions yet and waits for
+    /// [`crate::Supervisor::promote`].
+    ReplacementReady(EngineIndex),
+    /// New questions go to another process of another version from now on. The one before it goes on with
+    /// what it has in hand, until `FormerEnded`.
+    Replaced(EngineIndex, Box<Link>),
+    /// The process that was to take its place will not. The one in its place goes on as if nothing had been.
+    ReplaceFailed {
+        /// The engine.
+        engine: EngineIndex,
+        /// What kind of failure.
+        reason: FailureReason,
+        /// Why, for a person, cleaned.
+        why: String,
+    },
+    /// The process that was replaced gives no more answers: it has finished, or is gone.
+    FormerEnded(EngineIndex),
     /// It judges by other content from now on, which it describes so: what was cached before is
     /// stale.
     ContentChanged(EngineIndex, String),

@@ -17,6 +17,16 @@
 //!                    Quarantined: no process, costs nothing, until released
 //! ```
 //!
+//! Another version takes an engine's place without a gap: its process docks beside the one that decides
+//! ([`Supervisor::replace`]), the caller then says when it decides ([`Supervisor::promote`]), and the one
+//! before it answers what it has in hand. At no time has an engine more than two processes.
+//!
+//! ```text
+//! unit (decides) ─────────────────────────┬──▶ former (finishes) ──▶ remains
+//! rival: started ──▶ docked, ready ───────┴──▶ unit (decides)
+//!           └────────── ReplaceFailed, remains    ▲ promote
+//! ```
+//!
 //! Threat position: every byte on the control socket and on the output pipe, and every refused call,
 //! is a hostile engine's. What is read from one engine per call is bounded, what is passed on of its
 //! texts is cut, cleaned and rate-limited, and one that floods is ended.
@@ -36,7 +46,7 @@ mod supervisor;
 mod text;
 mod unit;
 
-pub use engine::CommandError;
+pub use engine::{CommandError, ReplaceError};
 pub use happening::{EngineIndex, EngineSpec, Happening, Level, Link};
 pub use launcher::{LaunchError, Launcher, Process, SandboxLauncher, Start};
 pub use outrigger_sandbox::Usage;

@@ -16,7 +16,8 @@
 //! 1. No window of the configured length ever holds more restarts than the budget. What an operator
 //!    asked for is not taken from it.
 //! 2. The wait before a restart never shrinks until the engine ran for a whole window.
-//! 3. Quarantine is left by [`Life::release`] alone.
+//! 3. Quarantine is left by [`Life::release`] alone, or by [`Life::replaced`]: another version is another
+//!    engine, with a budget of its own.
 //!
 //! A loss is not judged when it happens but by the next [`Life::decide`], so that the host can
 //! [`Life::pardon`] one that it traced to a poisoned object before it costs the engine anything.
@@ -101,6 +102,8 @@ enum State {
     Quarantined,
     /// Could not be started.
     Failed,
+    /// There is nothing to start.
+    Withheld,
 }
 
 /// One Ping is on its way at a time.
@@ -149,6 +152,7 @@ impl Life {
             State::Waiting { .. } | State::Lost { .. } => EngineState::Restarting,
             State::Quarantined => EngineState::Quarantined,
             State::Failed => EngineState::Failed,
+            State::Withheld => EngineState::NotInstalled,
         }
     }
 
@@ -174,7 +178,7 @@ impl Life {
                 Some(sent.saturating_add(self.terms.hang))
             }
             State::Lost { .. } => Some(0),
-            State::Waiting { .. } | State::Quarantined | State::Failed => None,
+            State::Waiting { .. } | State::Quarantined | State::Failed | State::Withheld => None,
         }
     }
 
@@ -318,7 +322,7 @@ impl Life {
                 self.budget.refund(2);
                 self.back_off.forget(2);
             }
-            State::Quarantined | State::Failed => {}
+            State::Quarantined | State::Failed | State::Withheld => {}
         }
     }
 
@@ -345,6 +349,22 @@ impl Life {
     /// An operator wants it started: at once, and not from the budget.
     pub(crate) const fn start_now(&mut self, now: u64) {
         self.state = State::Waiting { due: now, charge: false };
+    }
+
+    /// There is nothing to start.
+    pub(crate) const fn withhold(&mut self) {
+        self.state = State::Withheld;
+    }
+
+    /// Another version, which runs on other `terms`, takes its place at `now`. It has docked already if
+    /// `docked`, and is started at once if not. Nothing that the one before it did counts against it.
+    pub(crate) fn replaced(&mut self, terms: Terms, docked: bool, now: u64) {
+        *self = Self { nonce: self.nonce, ..Self::new(terms) };
+        self.start_now(now);
+        if docked {
+            self.started(now);
+            self.docked(now);
+        }
     }
 
     /// An operator ends its quarantine: it starts at once, as if for the first time.

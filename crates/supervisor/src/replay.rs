@@ -286,7 +286,12 @@ impl Replay {
                 | Happening::Waiting { .. }
                 | Happening::Released(_)
                 | Happening::ContentChanged(..)
-                | Happening::ContentRefused(..) => {}
+                | Happening::ContentRefused(..)
+                // Nobody replaces an engine in a replay.
+                | Happening::ReplacementReady(_)
+                | Happening::Replaced(..)
+                | Happening::ReplaceFailed { .. }
+                | Happening::FormerEnded(_) => {}
             }
         }
     }

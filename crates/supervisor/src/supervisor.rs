@@ -8,7 +8,7 @@ use outrigger_api::control::{EngineAction, EngineStatus};
 use outrigger_sandbox::Usage;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::engine::{CommandError, Engine, Source};
+use crate::engine::{CommandError, Engine, ReplaceError, Source};
 use crate::happening::{EngineIndex, EngineSpec, Happening};
 use crate::launcher::Launcher;
 
@@ -54,7 +54,7 @@ impl Supervisor {
         }
     }
 
-    /// What to poll for reading, at most five per engine. Ask again after each call that changes
+    /// What to poll for reading, at most ten per engine. Ask again after each call that changes
     /// anything: descriptors come and go with processes.
     pub fn descriptors(&self) -> Vec<(BorrowedFd<'_>, Token)> {
         let of = |(index, engine)| {
@@ -107,6 +107,75 @@ impl Supervisor {
     /// again until an operator does.
     pub fn refuse(&mut self, engine: EngineIndex, why: String, now: u64, out: &mut Vec<Happening>) {
         self.with(engine, now, |engine| engine.refuse(why, now, out));
+    }
+
+    /// `engine` has nothing that could be started, for the reason `why`: it is
+    /// [`EngineState::NotInstalled`](outrigger_api::control::EngineState::NotInstalled) until something
+    /// takes its place. For before the first tick.
+    pub fn withhold(&mut self, engine: EngineIndex, why: &str) {
+        if let Some(engine) = self.engines.get_mut(engine) {
+            engine.withhold(why);
+        }
+    }
+
+    /// Starts a process of another version of `engine` beside the one that runs, as `spec` says. The one that
+    /// runs is not touched, whatever becomes of the other: it ends in [`Happening::ReplacementReady`] once
+    /// it has docked, or in [`Happening::ReplaceFailed`].
+    ///
+    /// Both run as the engine's user, each in a sandbox, a control group and namespaces of its own. A second
+    /// user would keep them no further apart: neither has a name for the other's processes, memory or
+    /// descriptors, every call by which one process acts on another is refused to both, and what they share
+    /// on a disk they can only read. What one may use is the engine's limit and not a share of it, so for as
+    /// long as both run the engine may use twice its limit and never more: a third process waits until one
+    /// of the two is gone.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplaceError`]; nothing was started then.
+    pub fn replace(
+        &mut self,
+        engine: EngineIndex,
+        spec: EngineSpec,
+        now: u64,
+    ) -> Result<(), ReplaceError> {
+        self.with(engine, now, |engine| engine.replace(spec, now))
+            .unwrap_or(Err(ReplaceError::Unknown(engine)))
+    }
+
+    /// Puts the process that is ready in `engine`'s place: [`Happening::Replaced`]. The one before it answers
+    /// what it has in hand until [`Supervisor::dismiss`], and for `finish` ns at most. False, and nothing
+    /// was done, if none is ready.
+    pub fn promote(
+        &mut self,
+        engine: EngineIndex,
+        finish: u64,
+        now: u64,
+        out: &mut Vec<Happening>,
+    ) -> bool {
+        self.with(engine, now, |engine| engine.promote(finish, now, out)).unwrap_or(false)
+    }
+
+    /// Puts another version in `engine`'s place of which no process is ready: the running one is told to stop
+    /// at once, and the other is started when it is gone. For a version that must be in force, since that was
+    /// written down, and whose process ended meanwhile.
+    pub fn restart_as(
+        &mut self,
+        engine: EngineIndex,
+        spec: EngineSpec,
+        now: u64,
+        out: &mut Vec<Happening>,
+    ) {
+        self.with(engine, now, |engine| engine.restart_as(spec, now, out));
+    }
+
+    /// Ends the process that was to take `engine`'s place, if there is one, and tells nothing of it.
+    pub fn abandon(&mut self, engine: EngineIndex, now: u64) {
+        self.with(engine, now, |engine| engine.abandon(now));
+    }
+
+    /// The process that was replaced has answered all that it had in hand, or is not to: it is told to stop.
+    pub fn dismiss(&mut self, engine: EngineIndex, now: u64, out: &mut Vec<Happening>) {
+        self.with(engine, now, |engine| engine.dismiss(now, out));
     }
 
     /// `engine` let `count` questions pass their deadline.

@@ -461,6 +461,24 @@ impl Control {
                 journal.write("engine-released", json!({ "engine": name(place) }));
                 self.forget_poisoned(place);
             }
+            Happening::ReplacementReady(place) => {
+                journal.write("replacement-ready", json!({ "engine": name(place) }));
+            }
+            Happening::Replaced(place, link) => {
+                tracing::info!("engine {} is replaced", name(place));
+                journal.write("engine-replaced", json!({ "engine": name(place) }));
+                self.forget_poisoned(place);
+                self.dock(place, *link);
+            }
+            Happening::ReplaceFailed { engine, reason, why } => {
+                self.host.page().header().count_fault(reason);
+                tracing::warn!("engine {} goes on as it is: {reason}: {why}", name(engine));
+                let value = json!({ "engine": name(engine), "reason": reason, "why": why });
+                journal.write("engine-not-replaced", value);
+            }
+            Happening::FormerEnded(place) => {
+                journal.write("engine-former-ended", json!({ "engine": name(place) }));
+            }
             Happening::ContentChanged(place, content) => {
                 journal
                     .write("content-loaded", json!({ "engine": name(place), "content": content }));
@@ -711,7 +729,9 @@ impl Control {
                 EngineState::Starting => None,
                 // The first restart is due at once; one that backs off is not worth a budget.
                 EngineState::Restarting if self.comes_soon(place) => None,
-                EngineState::Restarting | EngineState::Failed => Some(FailureReason::NotDocked),
+                EngineState::Restarting | EngineState::Failed | EngineState::NotInstalled => {
+                    Some(FailureReason::NotDocked)
+                }
                 EngineState::Quarantined => Some(FailureReason::Quarantined),
             };
             let mut core = lock(&self.host.core);
@@ -1057,12 +1077,16 @@ const fn moves_an_engine(happening: &Happening) -> bool {
     match happening {
         Happening::Starting(_)
         | Happening::Docked(..)
+        | Happening::Replaced(..)
         | Happening::Lost(..)
         | Happening::Waiting { .. }
         | Happening::Quarantined(..)
         | Happening::Failed(..)
         | Happening::Released(_) => true,
         Happening::Fault { .. }
+        | Happening::ReplacementReady(_)
+        | Happening::ReplaceFailed { .. }
+        | Happening::FormerEnded(_)
         | Happening::ContentChanged(..)
         | Happening::ContentRefused(..)
         | Happening::Log { .. }

@@ -84,6 +84,10 @@ impl Host {
                     "engine {name} is in quarantine: {}; release it with: outrigger engine release {name}",
                     engine.last_fault.as_deref().unwrap_or("by the operator")
                 )),
+                EngineState::NotInstalled => out.push(format!(
+                    "engine {name} is not installed: {}",
+                    engine.last_fault.as_deref().unwrap_or("no release of it is in force")
+                )),
                 EngineState::Failed => out.push(format!(
                     "engine {name} cannot start: {}",
                     engine.last_fault.as_deref().unwrap_or("unknown")

@@ -75,12 +75,17 @@ impl Books {
         self.last_line.as_deref()
     }
 
-    /// Takes over what is counted in `process`, which ends.
+    /// Takes over what is counted in `process`, which ends and was the one that decided.
     pub(super) fn end_of(&mut self, process: &dyn Process) {
-        self.lost_calls += process.lost_calls();
-        self.ended_cpu = sum(self.ended_cpu, process.usage().cpu_ns);
+        self.add(process);
         self.last_line = None;
         self.content = None;
+    }
+
+    /// Takes over what is counted in `process`, which ends.
+    pub(super) fn add(&mut self, process: &dyn Process) {
+        self.lost_calls += process.lost_calls();
+        self.ended_cpu = sum(self.ended_cpu, process.usage().cpu_ns);
     }
 }
 
@@ -96,7 +101,10 @@ impl Engine {
     /// The processor time of all its processes, and the memory of the one that runs.
     pub(crate) fn usage(&self) -> Usage {
         let running = self.unit.as_ref().map(|unit| unit.process.usage()).unwrap_or_default();
-        Usage { cpu_ns: sum(self.books.ended_cpu, running.cpu_ns), ..running }
+        // Those beside it count from their start: what one has used must not vanish while it is replaced.
+        let beside = self.processes_beside().map(|process| process.usage().cpu_ns);
+        let cpu_ns = beside.fold(sum(self.books.ended_cpu, running.cpu_ns), sum);
+        Usage { cpu_ns, ..running }
     }
 
     /// What the supervisor knows of it; what goes through the rings is left at nothing.
@@ -126,7 +134,11 @@ impl Engine {
             latency_ns: None,
             refused_calls: self.books.refused_calls
                 + self.books.lost_calls
-                + process.map_or(0, Process::lost_calls),
+                + process
+                    .into_iter()
+                    .chain(self.processes_beside())
+                    .map(Process::lost_calls)
+                    .sum::<u64>(),
             faults: counted
                 .filter(|(_, count)| *count > 0)
                 .map(|(reason, count)| (reason.name().to_owned(), count))

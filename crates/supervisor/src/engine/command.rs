@@ -42,6 +42,11 @@ impl Engine {
         out: &mut Vec<Happening>,
     ) -> Result<String, CommandError> {
         let done = match (action, self.state()) {
+            (_, EngineState::NotInstalled) => {
+                return Err(
+                    self.not_now("put a release in force first, with `outrigger update apply`")
+                );
+            }
             (EngineAction::Restart, EngineState::Quarantined) => {
                 return Err(self.not_now("release it first, with `release`"));
             }
@@ -54,6 +59,7 @@ impl Engine {
                 return Err(self.not_now("there is nothing to do"));
             }
             (EngineAction::Quarantine, _) => {
+                self.give_up_rival("it was put in quarantine by an operator", now, out);
                 self.end_politely(FailureReason::Quarantined, now, out);
                 self.quarantined("by an operator".to_owned(), out);
                 "is in quarantine until it is released"
@@ -79,7 +85,12 @@ impl Engine {
         Ok(format!("{} {done}", self.spec.manifest.name))
     }
 
-    fn end_politely(&mut self, reason: FailureReason, now: u64, out: &mut Vec<Happening>) {
+    pub(super) fn end_politely(
+        &mut self,
+        reason: FailureReason,
+        now: u64,
+        out: &mut Vec<Happening>,
+    ) {
         if let Some(unit) = &self.unit {
             self.say_stop(unit);
         }
@@ -102,5 +113,6 @@ const fn state_name(state: EngineState) -> &'static str {
         EngineState::Restarting => "waiting for its next start",
         EngineState::Quarantined => "in quarantine",
         EngineState::Failed => "failed",
+        EngineState::NotInstalled => "not installed",
     }
 }

@@ -80,9 +80,7 @@ impl Engine {
             ToHost::Log(v1::Log { level, text }) => {
                 let text = clean(&text);
                 self.books.line(&text);
-                if self.lines.admit(now) {
-                    self.log(level_of(level), text, out);
-                }
+                self.say(level_of(level), text, now, out);
             }
             ToHost::Hello(_) | ToHost::Docked(_) | ToHost::ContentLoaded(_) => {
                 let text = "a control message out of turn";
@@ -144,7 +142,7 @@ impl Engine {
     }
 }
 
-const fn level_of(number: u32) -> Level {
+pub(super) const fn level_of(number: u32) -> Level {
     match number {
         1 => Level::Error,
         2 => Level::Warning,

@@ -27,6 +27,10 @@ fn world_in(state: EngineState) -> (World, Option<Engine>) {
             world.pass(1000);
             None
         }
+        EngineState::NotInstalled => {
+            world.supervisor.withhold(0, "no release is in force");
+            None
+        }
     };
     assert_eq!(world.state(), state);
     world.told();
@@ -36,7 +40,7 @@ fn world_in(state: EngineState) -> (World, Option<Engine>) {
 #[test]
 fn every_command_in_every_state_does_its_work_or_says_why_not() {
     use EngineAction::{Quarantine, Release, Reload, Restart};
-    use EngineState::{Docked, Failed, Quarantined, Restarting, Starting};
+    use EngineState::{Docked, Failed, NotInstalled, Quarantined, Restarting, Starting};
     // state, command, what is answered, the state after it
     let table = [
         (Starting, Restart, "scanner is started again", Starting),
@@ -59,6 +63,10 @@ fn every_command_in_every_state_does_its_work_or_says_why_not() {
         (Failed, Quarantine, "scanner is in quarantine until", Quarantined),
         (Failed, Release, "scanner is failed: only an engine in quarantine", Failed),
         (Failed, Reload, "scanner is failed: only a docked engine", Failed),
+        (NotInstalled, Restart, "scanner is not installed: put a release", NotInstalled),
+        (NotInstalled, Quarantine, "scanner is not installed: put a release", NotInstalled),
+        (NotInstalled, Release, "scanner is not installed: put a release", NotInstalled),
+        (NotInstalled, Reload, "scanner is not installed: put a release", NotInstalled),
     ];
     for (state, action, answer, after) in table {
         let (mut world, engine) = world_in(state);

@@ -6,4 +6,5 @@ mod docking;
 mod endings;
 mod faults;
 mod real;
+mod replacing;
 mod world;

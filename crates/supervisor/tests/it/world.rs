@@ -15,7 +15,8 @@ use outrigger_api::{Event, FailureReason};
 use outrigger_dock::control;
 use outrigger_sandbox::{Exit, RefusedCall};
 use outrigger_supervisor::{
-    CommandError, EngineSpec, Happening, LaunchError, Launcher, Link, Process, Start, Supervisor,
+    CommandError, EngineSpec, Happening, LaunchError, Launcher, Link, Process, ReplaceError, Start,
+    Supervisor,
 };
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
@@ -125,9 +126,40 @@ impl World {
         !self.started.lock().expect("one thread").engines.is_empty()
     }
 
+    /// Has a process of `spec` started beside the first engine's.
+    pub(crate) fn replace(&mut self, spec: EngineSpec) -> Result<(), ReplaceError> {
+        self.supervisor.replace(0, spec, self.now)
+    }
+
+    /// Puts the process that is ready in the first engine's place; the other has `finish_ms`.
+    pub(crate) fn promote(&mut self, finish_ms: u64) -> bool {
+        let mut out = Vec::new();
+        let done = self.supervisor.promote(0, finish_ms * MS, self.now, &mut out);
+        self.take(out);
+        done
+    }
+
+    /// The former process has nothing in hand any more.
+    pub(crate) fn dismiss(&mut self) {
+        let mut out = Vec::new();
+        self.supervisor.dismiss(0, self.now, &mut out);
+        self.take(out);
+    }
+
+    pub(crate) fn restart_as(&mut self, spec: EngineSpec) {
+        let mut out = Vec::new();
+        self.supervisor.restart_as(0, spec, self.now, &mut out);
+        self.take(out);
+    }
+
     /// Docks the engine that was started.
     pub(crate) fn dock(&mut self) -> Engine {
-        let mut engine = self.started();
+        let engine = self.started();
+        self.greet(engine)
+    }
+
+    /// Docks `engine`.
+    pub(crate) fn greet(&mut self, mut engine: Engine) -> Engine {
         engine.say(engine.hello());
         self.run();
         engine.hear_welcome();
@@ -227,7 +259,7 @@ impl World {
     fn take(&mut self, out: Vec<Happening>) {
         for happening in out {
             self.told.push(line(&happening));
-            if let Happening::Docked(_, link) = happening {
+            if let Happening::Docked(_, link) | Happening::Replaced(_, link) = happening {
                 self.links.push(*link);
             }
         }
@@ -244,6 +276,12 @@ fn line(happening: &Happening) -> String {
         Happening::Quarantined(engine, why) => format!("quarantined {engine}: {why}"),
         Happening::Failed(engine, why) => format!("failed {engine}: {why}"),
         Happening::Released(engine) => format!("released {engine}"),
+        Happening::ReplacementReady(engine) => format!("ready {engine}"),
+        Happening::Replaced(engine, _) => format!("replaced {engine}"),
+        Happening::ReplaceFailed { engine, reason, why } => {
+            format!("not replaced {engine} {reason}: {why}")
+        }
+        Happening::FormerEnded(engine) => format!("former ended {engine}"),
         Happening::ContentChanged(engine, content) => format!("content {engine}: {content}"),
         Happening::ContentRefused(engine, why) => format!("content refused {engine}: {why}"),
         Happening::Log { engine, text, .. } => format!("log {engine}: {text}"),
@@ -260,6 +298,7 @@ pub(crate) struct Engine {
     pub(crate) rings: Vec<OwnedFd>,
     pub(crate) uid: u32,
     name: String,
+    pub(crate) version: String,
     process: Arc<FakeProcess>,
 }
 
@@ -271,7 +310,7 @@ impl Engine {
             capabilities: Vec::new(),
             sdk: "test".to_owned(),
             engine: self.name.clone(),
-            version: "1.0.0".to_owned(),
+            version: self.version.clone(),
         })
     }
 
@@ -428,6 +467,7 @@ impl Launcher for FakeLauncher {
             rings: Vec::new(),
             uid: start.uid,
             name: start.spec.manifest.name.as_str().to_owned(),
+            version: start.spec.manifest.version.clone(),
             process: Arc::clone(&process),
         });
         Ok(Box::new(Handle(process)))

@@ -83,7 +83,8 @@ impl Control {
         let Some(socket) = &self.host.shared.predecessor else { return None };
         if !said_ready {
             let states = self.supervisor.status();
-            let docked = states.iter().all(|engine| engine.state == EngineState::Docked);
+            let settled = |state| matches!(state, EngineState::Docked | EngineState::NotInstalled);
+            let docked = states.iter().all(|engine| settled(engine.state));
             let failed = states.iter().any(|engine| {
                 matches!(engine.state, EngineState::Failed | EngineState::Quarantined)
             });
