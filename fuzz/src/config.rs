@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use outrigger_api::Event;
-use outrigger_api::settings::{ContentGrant, EngineConfig, HostConfig, OnQuarantine, ProtectMode};
+use outrigger_api::settings::{
+    ContentGrant, EngineConfig, EngineSource, HostConfig, OnQuarantine, ProtectMode,
+};
 use outrigger_api::verdict::{Fallback, Mode};
 
 use crate::memory;
@@ -80,9 +82,18 @@ fn write(config: &HostConfig) -> String {
 }
 
 fn write_engine(out: &mut Writer, engine: &EngineConfig) {
-    assert!(engine.manifest.is_absolute() && engine.backoff_ms <= engine.backoff_max_ms);
+    assert!(engine.backoff_ms <= engine.backoff_max_ms);
     out.table("[[engine]]");
-    out.path("manifest", &engine.manifest);
+    match &engine.source {
+        EngineSource::Manifest(file) => {
+            assert!(file.is_absolute());
+            out.path("manifest", file);
+        }
+        EngineSource::Installed(name) => {
+            assert_eq!(engine.content_dir, None, "two places for one content");
+            out.text("installed", name.as_str());
+        }
+    }
     out.bare("required", engine.required);
     out.text("mode", mode(engine.mode));
     match &engine.content {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::coverage::Coverage;
 use crate::key::EngineName;
 use crate::ledger::Ledger;
+use crate::release::Part;
 use crate::verdict::{Answer, Mode, Verdict};
 
 /// Where the host listens unless its configuration says otherwise.
@@ -50,11 +51,32 @@ pub enum Request {
     Reload,
     /// Drop every cached verdict, so that no file of a protected volume is held open.
     Flush,
+    /// Replace an engine's process, without a question lost, by one of other releases; without `releases` by
+    /// one of what is in force, or lies in its folders, now. Answered when the new one decides and the
+    /// releases are in force, or when neither will be.
+    Swap {
+        /// Which engine.
+        engine: EngineName,
+        /// What is put in force, at most one release of each part. Each lies in its slot and has passed
+        /// preflight.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        releases: Vec<ReleaseName>,
+    },
     /// Hand over to a new build of the host.
     Upgrade {
         /// Absolute path of the new binary; the running binary's own path if absent.
         binary: Option<String>,
     },
+}
+
+/// A release of an engine that is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseName {
+    /// What of the engine.
+    pub part: Part,
+    /// Its version.
+    pub version: String,
 }
 
 /// What can be done to an engine.

@@ -28,8 +28,8 @@ mod updates;
 mod values;
 
 pub use config::{
-    CacheConfig, ContentGrant, EngineConfig, EventPolicy, GuardConfig, HostConfig, OnQuarantine,
-    RecordConfig, RecordContent,
+    CacheConfig, ContentGrant, EngineConfig, EngineSource, EventPolicy, GuardConfig, HostConfig,
+    OnQuarantine, RecordConfig, RecordContent,
 };
 pub use error::{ERRORS_MAX, Place, Problem, SettingsError, SettingsErrors};
 pub use manifest::{Fields, Limits, Manifest, Need, Subscription};

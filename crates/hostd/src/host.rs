@@ -18,6 +18,7 @@ mod grants;
 mod guard;
 mod history;
 mod impatient;
+mod installed;
 mod journal;
 mod keepsakes;
 mod ledger;
@@ -63,6 +64,7 @@ use self::core::{Core, Finished, Intake};
 use self::engines::Engine;
 use self::grants::KeyMaterial;
 use self::history::History;
+use self::installed::Version;
 use self::journal::Journal;
 use self::recording::Recorder;
 use self::server::{Desk, Errand};
@@ -74,9 +76,9 @@ use crate::shared::Shared;
 const FIXED_DESCRIPTORS: u32 = 768;
 
 /// Whether any engine looks at the subject, so that questions should come with a handle on it.
-pub(crate) fn looks_at_subjects(manifests: &[Manifest]) -> bool {
+pub(crate) fn looks_at_subjects<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> bool {
     manifests
-        .iter()
+        .into_iter()
         .any(|manifest| manifest.verdict == VerdictBasis::Subject || manifest.fields.credentials)
 }
 
@@ -109,6 +111,7 @@ pub(crate) struct VolumeFacts {
 pub(crate) struct Host {
     shared: &'static Shared,
     config: HostConfig,
+    /// As they were when this host started; what of them can change while it runs is the control thread's.
     manifests: Vec<Manifest>,
     facts: Vec<Facts>,
     subjects: Subjects,
@@ -160,11 +163,21 @@ fn start(shared: &'static Shared) -> Result<i32> {
     // What was mounted while there was no host; before anything is opened here.
     keeper::ignore_own_mounts(&shared.page)?;
     let (config, problem) = effective_config(shared);
-    let manifests = config.read_manifests()?;
+    let engines = installed_engines(&config)?;
+    let manifests = engines.iter().map(|(version, _)| version.spec.manifest.clone()).collect();
     let host = Arc::new(Host::new(shared, config, manifests)?);
     host.publish_policy();
     host.close_orphans();
-    control::run(&host, problem)
+    control::run(&host, problem, engines)
+}
+
+/// What every engine is to run as, and why one is not to.
+fn installed_engines(config: &HostConfig) -> Result<Vec<(Version, Option<String>)>> {
+    let manifests = config.read_manifests()?;
+    let engines = config.engines.iter().zip(manifests);
+    engines
+        .map(|(engine, manifest)| installed::at_start(&config.state_dir, engine, manifest))
+        .collect()
 }
 
 /// The configuration file; where it has become unreadable, the last good one.
@@ -427,8 +440,20 @@ impl Host {
             core.epoch += 1;
             core.epoch
         };
+        self.enter_epoch(epoch);
+    }
+
+    /// Forgets what was decided before `epoch`, which the core is in.
+    fn enter_epoch(&self, epoch: u64) {
         self.epoch.store(epoch, Ordering::Release);
+        lock(&self.execs).clear();
         self.flush_cache();
+    }
+
+    /// The longest that a question waits, ns.
+    fn longest_budget(&self) -> u64 {
+        let budgets = Event::askable().map(|event| self.facts(event).budget);
+        budgets.max().unwrap_or(self.shortest_budget)
     }
 
     /// Starts the reader of a group, and for file systems that can block a thread that closes.

@@ -67,7 +67,10 @@ pub(crate) fn run(options: Options) -> Result<ExitCode> {
 }
 
 fn prepare(options: Options, config: HostConfig) -> Result<Shared> {
-    let pidfds = host::looks_at_subjects(&config.read_manifests()?);
+    let manifests = config.read_manifests()?;
+    // What a release of later looks at is not known, and the group is made once.
+    let any_installed = manifests.iter().any(Option::is_none);
+    let pidfds = any_installed || host::looks_at_subjects(manifests.iter().flatten());
     let slots = limit_descriptors();
     let page = Page::create(slots).context("cannot map the shared page")?;
     let header = page.header();

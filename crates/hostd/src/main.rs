@@ -15,7 +15,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::{Parser, Subcommand};
-use outrigger_api::settings::{HostConfig, Manifest};
+use outrigger_api::settings::{EngineSource, HostConfig};
 
 /// The layer above the kernel to which security products dock.
 #[derive(Debug, Parser)]
@@ -91,14 +91,21 @@ fn standard_input() -> Result<OwnedFd> {
 
 fn check(path: &std::path::Path) -> Result<ExitCode> {
     let config = HostConfig::read(path)?;
-    for engine in &config.engines {
-        let manifest = Manifest::read(&engine.manifest)?;
-        tracing::info!(
-            "{} {} by {}: the manifest is good",
-            manifest.name,
-            manifest.version,
-            manifest.vendor
-        );
+    for (engine, manifest) in config.engines.iter().zip(config.read_manifests()?) {
+        match (&engine.source, manifest) {
+            (_, Some(manifest)) => tracing::info!(
+                "{} {} by {}: the manifest is good",
+                manifest.name,
+                manifest.version,
+                manifest.vendor
+            ),
+            (EngineSource::Installed(name), None) => {
+                tracing::info!("{name}: docks as its release in force says");
+            }
+            (EngineSource::Manifest(file), None) => {
+                anyhow::bail!("{} was not read", file.display())
+            }
+        }
     }
     tracing::info!("{}: the configuration is good", path.display());
     Ok(ExitCode::SUCCESS)

@@ -231,6 +231,11 @@ impl Engine {
             Err(error) => {
                 let text = format!("cannot be started: {}", chain(&error));
                 self.books.fault(FailureReason::NotDocked, &text);
+                if matches!(error, LaunchError::Altered { .. }) {
+                    self.life.fail();
+                    out.push(Happening::Failed(self.index, crate::text::clean(&text)));
+                    return;
+                }
                 self.life.start_failed(now);
                 self.log(Level::Error, text, out);
             }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use outrigger_sandbox::{
     Bind, Confined, Confinement, Exit, Limits, RefusedCall, StartError, Usage,
@@ -33,7 +33,8 @@ pub trait Launcher: fmt::Debug + Send {
     ///
     /// # Errors
     ///
-    /// [`LaunchError`]; nothing is left running.
+    /// [`LaunchError`]; nothing is left running. [`LaunchError::Altered`] is final: the engine has failed
+    /// then, since it would be altered the next time too.
     fn launch(&mut self, start: Start<'_>) -> Result<Box<dyn Process>, LaunchError>;
 }
 
@@ -89,6 +90,14 @@ pub enum LaunchError {
     /// The sandbox refused or failed.
     #[error("its sandbox failed")]
     Sandbox(#[from] StartError),
+    /// What it would run from is not what was put there; see [`Launcher`].
+    #[error("{} was altered: {why}", folder.display())]
+    Altered {
+        /// The folder.
+        folder: PathBuf,
+        /// What was found.
+        why: String,
+    },
     /// A descriptor or another resource of the host was not to be had.
     #[error("the host lacks a resource for it")]
     Resource(#[from] io::Error),

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use outrigger_api::control::{
-    Counters, EngineAction, EngineState, EngineStatus, Pids, Request, Response, Status,
+    Counters, EngineAction, EngineState, EngineStatus, Pids, ReleaseName, Request, Response, Status,
 };
 use outrigger_api::{Coverage, Event};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -28,6 +28,8 @@ const START_EMULATED: Duration = Duration::from_secs(60);
 /// How long it may take to end.
 const END: Duration = Duration::from_secs(5);
 
+/// How long another process may take to come to an engine's place.
+const SWAP: Duration = Duration::from_secs(30);
 /// Longest wait for a status.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same while the host that was asked may be dead.
@@ -171,6 +173,19 @@ impl Host {
     pub fn engine_action(&self, name: &str, action: EngineAction) -> Result<()> {
         let name = name.parse()?;
         self.ask(&Request::Engine { name, action }).map(drop)
+    }
+
+    /// Has the engine replaced by one of `releases`; gives what the host says that it did.
+    ///
+    /// # Errors
+    ///
+    /// If the host does not answer or says no.
+    pub fn swap(&self, engine: &str, releases: Vec<ReleaseName>) -> Result<String> {
+        let request = Request::Swap { engine: engine.parse()?, releases };
+        match control::ask_within(SWAP, &control_socket(&self.folder), &request)? {
+            Response::Done { message } => Ok(message),
+            other => bail!("the host answered {other:?}"),
+        }
     }
 
     /// Gives a faulty engine another behaviour; does not wait for it.

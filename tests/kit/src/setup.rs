@@ -52,6 +52,7 @@ pub struct EngineSetup {
     memory_bytes: Option<u64>,
     threads: Option<u32>,
     monitored: bool,
+    installed: bool,
 }
 
 impl Setup {
@@ -269,6 +270,7 @@ impl EngineSetup {
             memory_bytes: None,
             threads: None,
             monitored: false,
+            installed: false,
         }
     }
 
@@ -354,6 +356,44 @@ impl EngineSetup {
         self
     }
 
+    /// Docks what [`crate::Releases`] puts in force, and not what lies in its folder.
+    #[must_use]
+    pub fn installed(mut self) -> Self {
+        self.installed = true;
+        self
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// With other content: of a hash list or rules the text, of a faulty engine its behaviour.
+    #[must_use]
+    pub fn with_content(mut self, text: &str) -> Self {
+        text.clone_into(&mut self.content_file.1);
+        self
+    }
+
+    /// The files of a release of its code: path, bytes, and whether it is a program.
+    ///
+    /// # Errors
+    ///
+    /// If the engine is not built.
+    pub fn code_files(&self) -> Result<Vec<(String, Vec<u8>, bool)>> {
+        let program = fs::read(binaries::path(self.binary)?)?;
+        let manifest = self.manifest(Path::new("engine"))?.into_bytes();
+        Ok(vec![
+            ("engine".to_owned(), program, true),
+            ("manifest.toml".to_owned(), manifest, false),
+        ])
+    }
+
+    /// The files of a release of its content.
+    pub fn content_files(&self) -> Vec<(String, Vec<u8>, bool)> {
+        vec![(self.content_file.0.to_owned(), self.content_file.1.clone().into_bytes(), false)]
+    }
+
     /// None of its denials is enforced.
     #[must_use]
     pub fn monitored(mut self) -> Self {
@@ -386,14 +426,18 @@ impl EngineSetup {
     }
 
     fn write(&self, folder: &Path, config: &mut String) -> Result<()> {
-        let own = folder.join(&self.name);
-        let content = content_folder(folder, &self.name);
-        fs::create_dir_all(&content)?;
-        fs::write(content.join(self.content_file.0), &self.content_file.1)?;
-        let manifest = own.join("manifest.toml");
-        fs::write(&manifest, self.manifest()?)?;
-
-        writeln!(config, "[[engine]]\nmanifest = {:?}", manifest.display())?;
+        writeln!(config, "[[engine]]")?;
+        if self.installed {
+            writeln!(config, "installed = {:?}", self.name)?;
+        } else {
+            let content = content_folder(folder, &self.name);
+            fs::create_dir_all(&content)?;
+            fs::write(content.join(self.content_file.0), &self.content_file.1)?;
+            let manifest = folder.join(&self.name).join("manifest.toml");
+            fs::write(&manifest, self.manifest(&binaries::path(self.binary)?)?)?;
+            writeln!(config, "manifest = {:?}", manifest.display())?;
+            writeln!(config, "content_dir = {:?}", content.display())?;
+        }
         writeln!(config, "required = {}", self.required)?;
         if self.monitored {
             writeln!(config, "mode = \"monitor\"")?;
@@ -404,7 +448,6 @@ impl EngineSetup {
         } else {
             writeln!(config, "content = {:?}", self.content_below)?;
         }
-        writeln!(config, "content_dir = {:?}", content.display())?;
         if let Some(count) = self.misses_max {
             writeln!(config, "misses_max = {count}")?;
         }
@@ -417,8 +460,7 @@ impl EngineSetup {
         Ok(writeln!(config)?)
     }
 
-    fn manifest(&self) -> Result<String> {
-        let program = binaries::path(self.binary)?;
+    fn manifest(&self, program: &Path) -> Result<String> {
         let mut text = String::new();
         writeln!(text, "name = {:?}\nvendor = \"Outrigger tests\"", self.name)?;
         // The engines of this repository have its version.

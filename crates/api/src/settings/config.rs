@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::catalogue::Event;
 use crate::control::METRICS;
+use crate::key::EngineName;
 use crate::settings::error::{Place, Problem, SettingsError, SettingsErrors, quoted, shown};
 use crate::settings::file;
 use crate::settings::keys;
@@ -77,15 +78,16 @@ pub enum OnQuarantine {
 /// One engine that docks here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EngineConfig {
-    /// Its manifest.
-    pub manifest: PathBuf,
+    /// Where its program, its manifest and its content come from.
+    pub source: EngineSource,
     /// Whether its Allow is needed.
     pub required: bool,
     /// Whether its denials are enforced.
     pub mode: Mode,
     /// Which files it may read the content of.
     pub content: ContentGrant,
-    /// The folder with its rules or signatures, shown to it read-only.
+    /// The folder with its rules or signatures, shown to it read-only. None is configured for one that is
+    /// installed: what is in force is shown to it.
     pub content_dir: Option<PathBuf>,
     /// The user that it runs as; chosen by the host if absent.
     pub uid: Option<u32>,
@@ -101,6 +103,15 @@ pub struct EngineConfig {
     pub backoff_ms: u32,
     /// Longest wait before a restart.
     pub backoff_max_ms: u32,
+}
+
+/// Where an engine comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EngineSource {
+    /// From the folder of this manifest, kept by the administrator.
+    Manifest(PathBuf),
+    /// From the releases of the engine of this name, of which one is in force at a time.
+    Installed(EngineName),
 }
 
 /// Which files an engine may read the content of.
@@ -188,31 +199,51 @@ impl HostConfig {
         Self::parse(&file::load(file)?, file)
     }
 
-    /// Reads the manifests of the engines, in their order.
+    /// Reads the manifests that it names, in the order of the engines; `None` for one that is installed, whose
+    /// manifest is in the release in force.
     ///
     /// # Errors
     ///
     /// Everything that is wrong with any of them, and if two engines have the same name.
-    pub fn read_manifests(&self) -> Result<Vec<Manifest>, SettingsErrors> {
-        let mut read: Vec<(&Path, Manifest)> = Vec::with_capacity(self.engines.len());
+    pub fn read_manifests(&self) -> Result<Vec<Option<Manifest>>, SettingsErrors> {
+        let mut read: Vec<Option<Manifest>> = Vec::with_capacity(self.engines.len());
         let mut errors: Option<SettingsErrors> = None;
-        for EngineConfig { manifest: file, .. } in &self.engines {
+        for EngineConfig { source, .. } in &self.engines {
+            let EngineSource::Manifest(file) = source else {
+                read.push(None);
+                continue;
+            };
             let result = Manifest::read_placed(file).and_then(|(manifest, place)| {
-                match read.iter().find(|(_, known)| known.name == manifest.name) {
-                    Some((first, _)) => Err(same_name(&manifest, file, first, place)),
+                match self.first_called(&manifest.name, &read) {
+                    Some(first) => Err(same_name(&manifest, file, first, place)),
                     None => Ok(manifest),
                 }
             });
             match (result, &mut errors) {
-                (Ok(manifest), _) => read.push((file, manifest)),
-                (Err(more), Some(errors)) => errors.join(more),
-                (Err(first), None) => errors = Some(first),
+                (Ok(manifest), _) => read.push(Some(manifest)),
+                (Err(more), Some(errors)) => {
+                    errors.join(more);
+                    read.push(None);
+                }
+                (Err(first), None) => {
+                    errors = Some(first);
+                    read.push(None);
+                }
             }
         }
-        match errors {
-            Some(errors) => Err(errors),
-            None => Ok(read.into_iter().map(|(_, manifest)| manifest).collect()),
-        }
+        errors.map_or(Ok(read), Err)
+    }
+
+    /// The engine that is called `name` by its configuration or by the manifests `read` so far.
+    fn first_called(&self, name: &EngineName, read: &[Option<Manifest>]) -> Option<String> {
+        let known =
+            |manifest: &Option<Manifest>| manifest.as_ref().is_some_and(|m| m.name == *name);
+        self.engines.iter().enumerate().find_map(|(place, engine)| match &engine.source {
+            EngineSource::Installed(installed) => {
+                (installed == name).then(|| format!("engine[{place}].installed"))
+            }
+            EngineSource::Manifest(file) => read.get(place).is_some_and(known).then(|| shown(file)),
+        })
     }
 
     /// The policy for `event`.
@@ -337,9 +368,14 @@ fn read_engines(top: &Section<'_>) -> Vec<EngineConfig> {
     for table in &tables {
         let Some(engine) = read_engine(table) else { continue };
         for (known, first) in &engines {
-            if known.manifest == engine.manifest {
-                let found = quoted(&engine.manifest.to_string_lossy());
-                table.duplicate(&keys::MANIFEST_FILE, found, first);
+            match &engine.source {
+                _ if known.source != engine.source => {}
+                EngineSource::Manifest(file) => {
+                    table.duplicate(&keys::MANIFEST_FILE, quoted(&file.to_string_lossy()), first);
+                }
+                EngineSource::Installed(name) => {
+                    table.duplicate(&keys::INSTALLED, quoted(name.as_str()), first);
+                }
             }
             // Two engines of one user could signal each other.
             if let (Some(uid), true) = (engine.uid, known.uid == engine.uid) {
@@ -352,9 +388,10 @@ fn read_engines(top: &Section<'_>) -> Vec<EngineConfig> {
 }
 
 fn read_engine(table: &Section<'_>) -> Option<EngineConfig> {
-    let manifest = table.path(&keys::MANIFEST_FILE);
+    let source = read_source(table);
     let engine = EngineConfig {
-        manifest: manifest.clone().unwrap_or_default(),
+        // Nothing is made of it if it is missing.
+        source: source.clone().unwrap_or(EngineSource::Manifest(PathBuf::new())),
         required: table.flag(&keys::REQUIRED),
         mode: table.choice(&keys::MODE),
         content: table.value(&keys::CONTENT).map(|value| read_grant(&value)).unwrap_or_default(),
@@ -381,8 +418,30 @@ fn read_engine(table: &Section<'_>) -> Option<EngineConfig> {
         );
         table.conflict(&keys::UID, what);
     }
-    // Without a manifest there is nothing to compare with other engines; it is reported.
-    manifest.map(|_| engine)
+    // Without a source there is nothing to compare with other engines; it is reported.
+    source.map(|_| engine)
+}
+
+fn read_source(table: &Section<'_>) -> Option<EngineSource> {
+    let manifest = table.path(&keys::MANIFEST_FILE);
+    let installed =
+        table.checked_if_written(&keys::INSTALLED, |text| text.parse::<EngineName>().ok());
+    if table.value(&keys::INSTALLED).is_none() {
+        if table.value(&keys::MANIFEST_FILE).is_none() {
+            table.missing(&keys::MANIFEST_FILE);
+        }
+        return manifest.map(EngineSource::Manifest);
+    }
+    for (key, what) in [(&keys::MANIFEST_FILE, "manifest"), (&keys::CONTENT_DIR, "content")] {
+        if table.value(key).is_some() {
+            let what = format!(
+                "the {what} of an engine with `installed` is that of the release in force; leave one of the \
+                 two out"
+            );
+            table.conflict(key, what);
+        }
+    }
+    installed.map(|(name, _)| EngineSource::Installed(name))
 }
 
 fn read_grant(value: &Value<'_>) -> ContentGrant {
@@ -408,12 +467,12 @@ fn read_grant(value: &Value<'_>) -> ContentGrant {
     }
 }
 
-fn same_name(manifest: &Manifest, file: &Path, first: &Path, place: Place) -> SettingsErrors {
+fn same_name(manifest: &Manifest, file: &Path, first: String, place: Place) -> SettingsErrors {
     SettingsErrors::one(SettingsError {
         file: file.to_owned(),
         place: Some(place),
         key: "name".to_owned(),
-        problem: Problem::Duplicate { found: quoted(manifest.name.as_str()), first: shown(first) },
+        problem: Problem::Duplicate { found: quoted(manifest.name.as_str()), first },
         suggestion: Some("an engine's name is unique on a machine".to_owned()),
     })
 }

@@ -7,7 +7,7 @@ use crate::content::ContentType;
 use crate::release::Part;
 use crate::settings::config::{OnQuarantine, RecordContent};
 use crate::settings::kind::{
-    Choice, FilePath, Flag, Given, Group, Integer, List, Must, Table, Text, Unit,
+    Choice, FilePath, Flag, Given, Group, Integer, List, Must, OptionalText, Table, Text, Unit,
 };
 use crate::settings::manifest::Need;
 use crate::settings::protect::ProtectMode;
@@ -365,8 +365,10 @@ pub(super) const ON_QUARANTINE: Choice<OnQuarantine> = Choice {
 pub(super) const POLICY_MODE: Choice<Mode> =
     Choice { name: "mode", words: MODE_WORDS, default: Given::Nothing };
 
+/// One of this and [`INSTALLED`] is required.
 pub(super) const MANIFEST_FILE: FilePath =
-    FilePath { name: "manifest", relative: false, max: PATH_MAX, default: Given::Required };
+    FilePath { name: "manifest", relative: false, max: PATH_MAX, default: Given::Nothing };
+pub(super) const INSTALLED: OptionalText = OptionalText(Text { name: "installed", ..NAME });
 pub(super) const REQUIRED: Flag = Flag { name: "required", default: true };
 pub(super) const CONTENT: List = List {
     name: "content",
@@ -435,6 +437,7 @@ pub(super) static CONFIG_ENGINE: Table = Table {
     path: "[engine]",
     keys: &[
         &MANIFEST_FILE,
+        &INSTALLED,
         &REQUIRED,
         &MODE,
         &CONTENT,

@@ -69,6 +69,9 @@ pub(super) struct Text {
     pub(super) example: &'static str,
 }
 
+/// A text that may be left out.
+pub(super) struct OptionalText(pub(super) Text);
+
 /// A path.
 pub(super) struct FilePath {
     pub(super) name: &'static str,
@@ -263,6 +266,28 @@ impl Key for Text {
 
     fn example(&self) -> String {
         self.example.to_owned()
+    }
+}
+
+impl Key for OptionalText {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn kind(&self) -> &'static str {
+        self.0.kind()
+    }
+
+    fn allowed(&self) -> String {
+        self.0.allowed()
+    }
+
+    fn default(&self) -> String {
+        Given::Nothing.describe()
+    }
+
+    fn example(&self) -> String {
+        self.0.example()
     }
 }
 

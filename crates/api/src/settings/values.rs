@@ -9,7 +9,7 @@ use toml_edit::Value as Toml;
 use crate::settings::error::{Problem, quoted};
 use crate::settings::keys::ARGUMENT_MAX;
 use crate::settings::kind::{
-    Choice, FilePath, Flag, Given, Integer, Key, List, Must, Text, Unit, bytes, words,
+    Choice, FilePath, Flag, Given, Integer, Key, List, Must, OptionalText, Text, Unit, bytes, words,
 };
 use crate::settings::reader::{Section, Value};
 use crate::settings::suggest::nearest;
@@ -120,20 +120,16 @@ impl Section<'_> {
             self.missing(key);
             return None;
         };
-        let meant = match value.item.as_value() {
-            Some(Toml::Integer(number)) => format!("\"{}\"", number.value()),
-            _ => key.example(),
-        };
-        let text = value.text("a text", &meant)?;
-        let checked = check(text);
-        if checked.is_none() {
-            value.refuse(|| {
-                let (found, allowed) = (quoted(text), key.allowed());
-                let suggestion = Some(value.assignment(&key.example()));
-                (Problem::NotAllowed { found, allowed }, suggestion)
-            });
-        }
-        checked.map(|checked| (checked, value.offset))
+        value.checked(key, check)
+    }
+
+    /// The text of `key`, if it is written, as `check` makes it of the text written.
+    pub(super) fn checked_if_written<T>(
+        &self,
+        key: &'static OptionalText,
+        check: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<(T, usize)> {
+        self.value(key)?.checked(&key.0, check)
     }
 
     /// The path of `key`, or its default.
@@ -227,6 +223,27 @@ impl<'a> Value<'a> {
     }
 
     /// The value as a path without `.` and doubled or closing slashes.
+    fn checked<T>(
+        &self,
+        key: &'static Text,
+        check: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<(T, usize)> {
+        let meant = match self.item.as_value() {
+            Some(Toml::Integer(number)) => format!("\"{}\"", number.value()),
+            _ => key.example(),
+        };
+        let text = self.text("a text", &meant)?;
+        let checked = check(text);
+        if checked.is_none() {
+            self.refuse(|| {
+                let (found, allowed) = (quoted(text), key.allowed());
+                let suggestion = Some(self.assignment(&key.example()));
+                (Problem::NotAllowed { found, allowed }, suggestion)
+            });
+        }
+        checked.map(|checked| (checked, self.offset))
+    }
+
     fn path(&self, example: &str, relative: bool, max: usize) -> Option<PathBuf> {
         let text = self.text("a path", example)?;
         let unfit = |why: String| {

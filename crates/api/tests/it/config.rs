@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use outrigger_api::Event;
 use outrigger_api::settings::{
-    CacheConfig, ContentGrant, ERRORS_MAX, EngineConfig, EventPolicy, GuardConfig, HostConfig,
-    OnQuarantine, PlaceConfig, ProtectConfig, ProtectMode, RecordConfig, RecordContent, TypeConfig,
+    CacheConfig, ContentGrant, ERRORS_MAX, EngineConfig, EngineSource, EventPolicy, GuardConfig,
+    HostConfig, OnQuarantine, PlaceConfig, ProtectConfig, ProtectMode, RecordConfig, RecordContent,
+    TypeConfig,
 };
 use outrigger_api::verdict::{Fallback, Mode};
 
@@ -16,7 +17,7 @@ fn every_key_of_a_configuration_is_taken() {
     let config = HostConfig::parse(FULL_CONFIG, Path::new("c.toml"));
 
     let first = EngineConfig {
-        manifest: PathBuf::from("/opt/a/manifest.toml"),
+        source: EngineSource::Manifest(PathBuf::from("/opt/a/manifest.toml")),
         required: false,
         mode: Mode::Monitor,
         content: ContentGrant::Paths(vec![PathBuf::from("/home")]),
@@ -30,7 +31,7 @@ fn every_key_of_a_configuration_is_taken() {
         backoff_max_ms: 1000,
     };
     let second = EngineConfig {
-        manifest: PathBuf::from("/opt/b/manifest.toml"),
+        source: EngineSource::Manifest(PathBuf::from("/opt/b/manifest.toml")),
         required: true,
         mode: Mode::Enforce,
         content: ContentGrant::All,
@@ -402,6 +403,41 @@ fn an_engine_without_a_manifest_is_refused_where_it_stands() {
         "manifest = \"/opt/b/manifest.toml\"",
         "",
         "engine[1].manifest: missing; write `manifest = \"/opt/engine\"`",
+    );
+}
+
+#[test]
+fn an_engine_may_be_docked_from_its_releases() {
+    let config = "[[engine]]\ninstalled = \"yara\"\n\n[[engine]]\ninstalled = \"hashlist\"\n";
+
+    let config = HostConfig::parse(config, Path::new("c.toml")).expect("two installed engines");
+
+    let names = ["yara", "hashlist"].map(|name| name.parse().expect("a name"));
+    let expected = names.map(EngineSource::Installed);
+    let sources: Vec<_> = config.engines.iter().map(|engine| engine.source.clone()).collect();
+    assert_eq!(sources, expected);
+    assert_eq!(config.read_manifests().expect("none is named"), [None, None]);
+}
+
+#[test]
+fn what_an_installed_engine_has_from_its_release_is_not_configured() {
+    refused(
+        "manifest = \"/opt/b/manifest.toml\"",
+        "installed = \"b\"\nmanifest = \"/opt/b/manifest.toml\"",
+        "engine[1].manifest: the manifest of an engine with `installed` is that of the release in \
+         force; leave one of the two out",
+    );
+    refused(
+        "manifest = \"/opt/b/manifest.toml\"",
+        "installed = \"b\"\ncontent_dir = \"/srv/b\"",
+        "engine[1].content_dir: the content of an engine with `installed` is that of the release \
+         in force; leave one of the two out",
+    );
+    refused(
+        "manifest = \"/opt/b/manifest.toml\"",
+        "installed = \"B\"",
+        "engine[1].installed: \"B\" is not allowed: 1 to 32 of a-z, 0-9 and '-', first a letter, \
+         last not '-'; write `installed = \"hashlist\"`",
     );
 }
 

@@ -162,6 +162,7 @@ fn manifests_come_in_the_order_of_their_engines() {
 
     let manifests = config.read_manifests().expect("nothing is wrong");
 
-    let names: Vec<&str> = manifests.iter().map(|manifest| manifest.name.as_str()).collect();
+    let names: Vec<&str> =
+        manifests.iter().flatten().map(|manifest| manifest.name.as_str()).collect();
     assert_eq!(names, ["scan-1", "b"]);
 }

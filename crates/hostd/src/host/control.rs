@@ -3,6 +3,7 @@
 //! Nothing here is on the way of a question. It may take milliseconds (starting an engine) without
 //! anybody waiting longer.
 
+mod swap;
 mod upgrade;
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -14,8 +15,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use outrigger_api::control::{EngineState, EngineStatus, Request, Response};
 use outrigger_api::coverage::{Coverage, EventCoverage};
-use outrigger_api::settings::{HostConfig, ProtectMode};
-use outrigger_api::{EventSet, FailureReason};
+use outrigger_api::settings::{HostConfig, Manifest, ProtectMode};
+use outrigger_api::{EngineName, EventSet, FailureReason};
 use outrigger_decision::EngineIndex;
 use outrigger_sensor::bpf::{self, ProcessSensor};
 use outrigger_sensor::changes::{self, FileSensor};
@@ -23,13 +24,15 @@ use outrigger_sensor::group::{Mask, PERMISSION_MASK};
 use outrigger_sensor::page::Reader;
 use outrigger_sensor::volumes::Volumes;
 use outrigger_sensor::{Group, clock, coverage};
-use outrigger_supervisor::{EngineSpec, Happening, SandboxLauncher, Supervisor, Token};
+use outrigger_supervisor::{Happening, SandboxLauncher, Supervisor, Token};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::Signal;
 use serde_json::json;
 
+use self::swap::Swap;
 use super::core::News;
 use super::engines::{Link, Presence};
+use super::installed::{Checked, Trees, Version};
 use super::journal::Trouble;
 use super::keepsakes::{self, Keepsakes};
 use super::machine::{self, Machine};
@@ -63,6 +66,7 @@ pub(crate) struct Inbox {
 enum Message {
     News(News),
     Errand(Errand),
+    Swap(swap::Step),
 }
 
 impl Inbox {
@@ -87,6 +91,12 @@ impl Inbox {
         signal(&self.wake);
     }
 
+    /// A step of a swap is done that waited for the disk.
+    fn swap(&self, step: swap::Step) {
+        drop(lock(&self.sender).send(Message::Swap(step)));
+        signal(&self.wake);
+    }
+
     fn take(&self) -> Vec<Message> {
         hear(&self.wake);
         lock(&self.receiver).try_iter().collect()
@@ -94,8 +104,12 @@ impl Inbox {
 }
 
 /// Runs the host until it is asked to end; returns its exit code.
-pub(crate) fn run(host: &Arc<Host>, problem: Option<String>) -> Result<i32> {
-    let mut control = Control::new(host, problem)?;
+pub(crate) fn run(
+    host: &Arc<Host>,
+    problem: Option<String>,
+    engines: Vec<(Version, Option<String>)>,
+) -> Result<i32> {
+    let mut control = Control::new(host, problem, engines)?;
     control.start()?;
     loop {
         control.wait();
@@ -112,6 +126,12 @@ pub(crate) fn run(host: &Arc<Host>, problem: Option<String>) -> Result<i32> {
 struct Control {
     host: Arc<Host>,
     supervisor: Supervisor,
+    /// What runs of each engine.
+    manifests: Vec<Manifest>,
+    /// What must lie in the slots.
+    trees: Trees,
+    /// Changes of version that are under way.
+    swaps: Vec<Option<Swap>>,
     volumes: Volumes,
     /// What is wrong with the configuration, if the last good one is in force.
     problem: Option<String>,
@@ -160,18 +180,14 @@ enum Handover {
 }
 
 impl Control {
-    fn new(host: &Arc<Host>, problem: Option<String>) -> Result<Self> {
+    fn new(
+        host: &Arc<Host>,
+        problem: Option<String>,
+        engines: Vec<(Version, Option<String>)>,
+    ) -> Result<Self> {
         let header = host.page().header();
-        let specs = host
-            .manifests
-            .iter()
-            .zip(&host.config.engines)
-            .map(|(manifest, config)| EngineSpec {
-                manifest: manifest.clone(),
-                config: config.clone(),
-                events: manifest.events.iter().map(|subscription| subscription.event).collect(),
-            })
-            .collect();
+        let trees = Trees::default();
+        engines.iter().for_each(|(version, _)| trees.expect(version));
         let page = host.page();
         let groups = move || page.header().groups().map(|(_, group)| group.number()).collect();
         let launcher = SandboxLauncher::new(groups, PERMISSION_MASK);
@@ -181,9 +197,24 @@ impl Control {
         let poisoned_by = poisoned::read(&kept, &host.manifests, &mut lock(&host.core).poison);
         let takes_over =
             host.shared.predecessor.is_some() && header.host_starts.load(Ordering::Acquire) <= 1;
+        let launcher = Checked { trees: trees.clone(), launcher };
+        let specs = engines.iter().map(|(version, _)| version.spec.clone()).collect();
+        let mut supervisor = Supervisor::new(specs, Box::new(launcher));
+        for (place, (version, absent)) in engines.iter().enumerate() {
+            if let Some(why) = absent {
+                tracing::error!("engine {} is not installed: {why}", version.spec.manifest.name);
+                supervisor.withhold(place, why);
+                if let Some(engine) = lock(&host.core).engines.get_mut(place) {
+                    engine.state = Presence::Away(FailureReason::NotDocked);
+                }
+            }
+        }
         Ok(Self {
             host: Arc::clone(host),
-            supervisor: Supervisor::new(specs, Box::new(launcher)),
+            supervisor,
+            manifests: host.manifests.clone(),
+            trees,
+            swaps: host.manifests.iter().map(|_| None).collect(),
             volumes: Volumes::new(
                 host.page(),
                 origin,
@@ -368,6 +399,11 @@ impl Control {
                         return Some(code);
                     }
                 }
+                Message::Swap(step) => {
+                    if let Some(code) = self.go_on_with_swap(step) {
+                        return Some(code);
+                    }
+                }
             }
         }
         self.act();
@@ -403,6 +439,9 @@ impl Control {
             }
             News::Misses { engine, count } => {
                 self.supervisor.misses(engine.get(), count, now, &mut self.happenings);
+            }
+            News::FormerDone { engine } => {
+                self.supervisor.dismiss(engine.get(), now, &mut self.happenings);
             }
         }
     }
@@ -461,23 +500,21 @@ impl Control {
                 journal.write("engine-released", json!({ "engine": name(place) }));
                 self.forget_poisoned(place);
             }
-            Happening::ReplacementReady(place) => {
-                journal.write("replacement-ready", json!({ "engine": name(place) }));
-            }
-            Happening::Replaced(place, link) => {
-                tracing::info!("engine {} is replaced", name(place));
-                journal.write("engine-replaced", json!({ "engine": name(place) }));
-                self.forget_poisoned(place);
-                self.dock(place, *link);
-            }
+            Happening::ReplacementReady(place) => self.commit_swap(place),
+            Happening::Replaced(place, link) => self.replace(place, *link),
             Happening::ReplaceFailed { engine, reason, why } => {
                 self.host.page().header().count_fault(reason);
-                tracing::warn!("engine {} goes on as it is: {reason}: {why}", name(engine));
+                tracing::error!("engine {} goes on as it is: {why}", name(engine));
                 let value = json!({ "engine": name(engine), "reason": reason, "why": why });
                 journal.write("engine-not-replaced", value);
+                self.fail_swap(engine, &why);
             }
             Happening::FormerEnded(place) => {
                 journal.write("engine-former-ended", json!({ "engine": name(place) }));
+                if let Some(index) = EngineIndex::new(place) {
+                    lock(&self.host.core).drop_former(index);
+                    self.collect_bells();
+                }
             }
             Happening::ContentChanged(place, content) => {
                 journal
@@ -527,6 +564,8 @@ impl Control {
                         engine.grant_events(granted.clone());
                     }
                 }
+                // What is not installed needs nothing yet.
+                Err(_) if self.is_absent(place) => {}
                 Err(why) => {
                     self.supervisor.refuse(place, why.clone(), now, &mut self.happenings);
                 }
@@ -705,7 +744,7 @@ impl Control {
             .zip(&self.poisoned_by)
             .map(|(engine, before)| engine.content.or_else(|| before.clone()))
             .collect();
-        let manifests = &self.host.manifests;
+        let manifests = &self.manifests;
         let rows = poisoned::rows(&lock(&self.host.core).poison, manifests.len());
         let text = poisoned::write(rows, manifests, &contents);
         self.keepsakes.keep(keepsakes::POISONED, text, clock::now());
@@ -955,15 +994,7 @@ impl Control {
                             Err(error) => Response::Error { message: error.to_string() },
                         }
                     }
-                    None => {
-                        let known: Vec<&str> =
-                            self.host.manifests.iter().map(|m| m.name.as_str()).collect();
-                        let message = format!(
-                            "no engine is called {name}; there are: {}",
-                            if known.is_empty() { "none".to_owned() } else { known.join(", ") }
-                        );
-                        Response::Error { message }
-                    }
+                    None => self.no_engine(&name),
                 }
             }
             Request::Flush => {
@@ -971,6 +1002,10 @@ impl Control {
                 Response::Done { message: "every cached verdict is dropped".to_owned() }
             }
             Request::Reload => return self.reload(Some(&reply)),
+            Request::Swap { engine, releases } => {
+                self.begin_swap(engine, releases, reply);
+                return None;
+            }
             Request::Upgrade { binary } => {
                 self.upgrade(binary, reply);
                 return None;
@@ -982,6 +1017,15 @@ impl Control {
         // A connection that is gone needs no answer.
         let _ = reply.send(response);
         None
+    }
+
+    fn no_engine(&self, name: &EngineName) -> Response {
+        let known: Vec<&str> = self.host.manifests.iter().map(|m| m.name.as_str()).collect();
+        let message = format!(
+            "no engine is called {name}; there are: {}",
+            if known.is_empty() { "none".to_owned() } else { known.join(", ") }
+        );
+        Response::Error { message }
     }
 
     fn status(&self) -> outrigger_api::control::Status {
@@ -1027,12 +1071,19 @@ impl Control {
             return None;
         }
         self.host.journal.write("configuration-reloaded", json!({}));
+        let done = Response::Done { message: "the new configuration is in force".to_owned() };
+        Some(self.make_way(|| respond(done)))
+    }
+
+    /// Ends this host for another one, which takes what is in force then: this one ends what is open, and what
+    /// is asked meanwhile waits for the next.
+    fn make_way(&self, respond: impl FnOnce()) -> i32 {
         self.host.page().header().plan_host_end();
         self.drain();
-        respond(Response::Done { message: "the new configuration is in force".to_owned() });
+        respond();
         // Lets the connection's thread write the answer before the process is gone.
         std::thread::sleep(Duration::from_millis(2));
-        Some(RESTART)
+        RESTART
     }
 
     fn remember_configuration(&mut self) {
@@ -1116,7 +1167,9 @@ mod tests {
             .into_iter()
             .filter_map(|message| match message {
                 Message::News(News::Misses { count, .. }) => Some(count),
-                Message::News(News::Fault { .. }) | Message::Errand(_) => None,
+                Message::News(News::Fault { .. } | News::FormerDone { .. })
+                | Message::Errand(_)
+                | Message::Swap(_) => None,
             })
             .collect();
         assert_eq!(counts, [1, 2]);

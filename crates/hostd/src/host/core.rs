@@ -8,6 +8,7 @@
 //! others ask too; the rest wait in a queue that is fair between users, so that one who floods waits for
 //! himself.
 
+mod swap;
 mod tell;
 
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 
 use outrigger_api::record::{ContentAbsent, EVENT_MAX, EventHeader, VerdictRecord, present};
 use outrigger_api::{Answer, CaseId, Event, FailureReason, Mode, ProcessKey};
-use outrigger_decision::arbiter::{Opened, VoteState};
+use outrigger_decision::arbiter::{Opened, Rejected, VoteState};
 use outrigger_decision::exec_once::Run;
 use outrigger_decision::fair::{FairQueue, Pushed};
 use outrigger_decision::poison::{Object as PoisonObject, Poison};
@@ -92,6 +93,9 @@ struct Waiting {
     case: CaseId,
     asked: EngineSet,
     dispatched: EngineSet,
+    /// Engines of which two processes were asked, since one was replaced meanwhile: the first answer
+    /// counts.
+    twice: EngineSet,
     /// Whether it counts towards the window.
     in_window: bool,
     /// When its engines were asked, ns; means something only in the window.
@@ -135,6 +139,8 @@ pub(crate) enum News {
     Fault { engine: EngineIndex, reason: FailureReason, detail: String },
     /// The engine let so many questions pass their deadline.
     Misses { engine: EngineIndex, count: u32 },
+    /// The process that was replaced has nothing in hand any more, or cannot be understood.
+    FormerDone { engine: EngineIndex },
 }
 
 /// The state behind the lock.
@@ -249,6 +255,7 @@ impl Core {
                     case,
                     asked,
                     dispatched: EngineSet::EMPTY,
+                    twice: EngineSet::EMPTY,
                     in_window: false,
                     asked_at: 0,
                 });
@@ -302,7 +309,7 @@ impl Core {
 
     /// What the verdict thread sleeps on.
     pub(crate) fn doorbells(&mut self) -> Vec<Doorbell> {
-        let links = self.engines.iter_mut().filter_map(Engine::link);
+        let links = self.engines.iter_mut().flat_map(Engine::links);
         links.map(|link| link.verdicts.doorbell()).collect()
     }
 
@@ -334,11 +341,11 @@ impl Core {
             match write(&waiting.intake, waiting.case, index, fields, link, &mut self.record) {
                 Ok(()) => {
                     waiting.dispatched = waiting.dispatched.with(index);
-                    engine.hand(
-                        waiting.case,
-                        poison_object(&waiting.intake.object),
-                        waiting.intake.event,
-                    );
+                    let object = poison_object(&waiting.intake.object);
+                    match waiting.twice.contains(index) {
+                        true => engine.hand_again(waiting.case, object),
+                        false => engine.hand(waiting.case, object, waiting.intake.event),
+                    }
                 }
                 // The engine takes nothing out of its ring: the deadline will show it as slow.
                 Err(PushError::Full) => {}
@@ -370,6 +377,7 @@ impl Core {
     pub(crate) fn collect(&mut self, now: u64, ended: &mut Vec<Finished>) {
         for place in 0..self.engines.len() {
             self.collect_from(place, now, ended);
+            self.collect_from_former(place, now, ended);
         }
         let Self { arbiter, table, engines, .. } = self;
         arbiter.expire(now, &mut |closed| table.conclude(engines, &closed, ended));
@@ -382,7 +390,7 @@ impl Core {
 
     /// Whether any engine has said something that was not taken yet.
     pub(crate) fn has_verdicts(&mut self) -> bool {
-        let mut links = self.engines.iter_mut().filter_map(Engine::link);
+        let mut links = self.engines.iter_mut().flat_map(Engine::links);
         links.any(|link| link.is_sound() && !link.verdicts.is_empty())
     }
 
@@ -413,10 +421,12 @@ impl Core {
                 }
             };
             let Self { arbiter, table, engines, news, .. } = self;
-            engines[place].take_back(vote.case, |case| table.is_open(case));
+            let again = engines[place].take_back(vote.case, |case| table.is_open(case));
             match arbiter.vote(index, vote.case, vote.verdict, vote.detail, now) {
                 Ok(Some(closed)) => table.conclude(engines, &closed, ended),
                 Ok(None) => {}
+                // The process before it was faster.
+                Err(Rejected::Double) if again => {}
                 Err(rejected) => {
                     if let Some(reason) = rejected.reason() {
                         let detail = format!("{:?}: {rejected}", vote.case);
@@ -522,8 +532,8 @@ impl Table {
                 if matches!(engine.state, Presence::Coming) {
                     absent = Some(FailureReason::NotDocked);
                 }
-            } else if !done.intake.may_block {
-                // A file system that keeps its readers waiting would not be the engine's fault.
+            } else if !done.intake.may_block && !done.twice.contains(index) {
+                // One that was replaced meanwhile got it late. A file system that keeps its readers waiting would not be the engine's fault.
                 self.missed[index.get()] = self.missed[index.get()].saturating_add(1);
             }
         }

@@ -32,8 +32,27 @@ pub(crate) struct Engine {
     /// What content it is granted; `None` where its manifest asks for none.
     pub(crate) grant: ContentGrant,
     pub(crate) state: Presence,
+    /// The process that was replaced, until it has finished.
+    pub(crate) former: Option<Former>,
     pub(crate) books: Books,
     handed: VecDeque<Handed>,
+}
+
+/// A process that has lost its place to another version and answers what it has in hand.
+#[derive(Debug)]
+pub(crate) struct Former {
+    pub(crate) link: Link,
+    handed: VecDeque<Handed>,
+    /// It was said to have finished.
+    pub(crate) told: bool,
+}
+
+impl Former {
+    /// Whether it was handed a record about `case` and has not answered it: it counts as answered now.
+    pub(crate) fn take(&mut self, case: CaseId) -> bool {
+        let place = self.handed.iter().position(|handed| handed.case == case);
+        place.and_then(|place| self.handed.remove(place)).is_some()
+    }
 }
 
 /// Whether an engine can be asked.
@@ -85,6 +104,8 @@ impl Link {
 struct Handed {
     case: CaseId,
     object: PoisonObject,
+    /// The process that was replaced has it too, so that the case may have this engine's vote already.
+    again: bool,
 }
 
 impl Engine {
@@ -102,6 +123,7 @@ impl Engine {
             fields: manifest.fields,
             grant: if manifest.content { config.content.clone() } else { ContentGrant::None },
             state: Presence::Coming,
+            former: None,
             books: Books::new(subscribed),
             handed: VecDeque::new(),
         }
@@ -139,28 +161,63 @@ impl Engine {
         }
     }
 
+    /// The links whose rings are looked at: of the process that is docked, and of the one before it.
+    pub(crate) fn links(&mut self) -> impl Iterator<Item = &mut Link> {
+        let current = match &mut self.state {
+            Presence::Docked(link) => Some(link),
+            Presence::Coming | Presence::Away(_) => None,
+        };
+        let former = self.former.as_mut().map(|former| &mut former.link);
+        current.into_iter().chain(former)
+    }
+
+    /// Takes questions by `link` from now on. A process that was docked becomes the former one.
+    pub(crate) fn succeed(&mut self, link: Link) {
+        let before = std::mem::replace(&mut self.state, Presence::Docked(link));
+        let handed = std::mem::take(&mut self.handed);
+        self.former = match before {
+            Presence::Docked(link) if link.is_sound() => Some(Former { link, handed, told: false }),
+            Presence::Docked(_) | Presence::Coming | Presence::Away(_) => None,
+        };
+    }
+
     /// Remembers that it was handed a record about `event`.
     pub(crate) fn hand(&mut self, case: CaseId, object: PoisonObject, event: Event) {
-        if self.handed.len() == HANDED_MAX {
-            self.handed.pop_front();
-        }
-        self.handed.push_back(Handed { case, object });
+        self.note_handed(Handed { case, object, again: false });
         self.books.asked(event);
     }
 
-    /// Forgets a record that it answered, and older ones whose cases have ended: it passed them over.
-    pub(crate) fn take_back(&mut self, case: CaseId, is_open: impl Fn(CaseId) -> bool) {
-        if self.handed.front().is_some_and(|handed| handed.case == case) {
+    /// The same of a record that the process before it was handed too: one question all the same.
+    pub(crate) fn hand_again(&mut self, case: CaseId, object: PoisonObject) {
+        self.note_handed(Handed { case, object, again: true });
+    }
+
+    fn note_handed(&mut self, handed: Handed) {
+        if self.handed.len() == HANDED_MAX {
             self.handed.pop_front();
-            return;
         }
-        let Some(place) = self.handed.iter().position(|handed| handed.case == case) else { return };
+        self.handed.push_back(handed);
+    }
+
+    /// Forgets a record that it answered, and older ones whose cases have ended: it passed them over. Whether
+    /// the process before it had that record too.
+    pub(crate) fn take_back(&mut self, case: CaseId, is_open: impl Fn(CaseId) -> bool) -> bool {
+        if let Some(handed) = self.handed.pop_front_if(|handed| handed.case == case) {
+            return handed.again;
+        }
+        let position = self.handed.iter().position(|handed| handed.case == case);
+        let Some((place, again)) =
+            position.and_then(|place| Some((place, self.handed.get(place)?.again)))
+        else {
+            return false;
+        };
         let mut index = 0;
         self.handed.retain(|handed| {
             let keep = index > place || (index < place && is_open(handed.case));
             index += 1;
             keep
         });
+        again
     }
 
     /// The record it was most likely working on: the oldest that it has not answered, since engines
@@ -195,6 +252,7 @@ mod tests {
             fields: Fields::default(),
             grant: ContentGrant::None,
             state: Presence::Coming,
+            former: None,
             books: Books::new(EventSet::EMPTY),
             handed: VecDeque::new(),
         }

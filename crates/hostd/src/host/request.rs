@@ -75,6 +75,22 @@ mod tests {
     }
 
     #[test]
+    fn a_swap_names_the_releases_that_it_is_to_put_in_force_or_none() {
+        let lines = b"{\"request\":\"swap\",\"engine\":\"yara\"}\n{\"request\":\"swap\",\
+            \"engine\":\"yara\",\"releases\":[{\"part\":\"content\",\"version\":\"1.2.0\"}]}\n\
+            {\"request\":\"swap\",\"engine\":\"yara\",\"releases\":[{\"part\":\"rules\"}]}\n";
+
+        let said = all(lines);
+
+        assert_eq!(said[0], "Swap { engine: yara, releases: [] }");
+        assert!(
+            said[1].ends_with("[ReleaseName { part: Content, version: \"1.2.0\" }] }"),
+            "{said:?}"
+        );
+        assert!(said[2].starts_with("not a request this host knows: unknown variant"), "{said:?}");
+    }
+
+    #[test]
     fn after_a_line_that_is_no_request_the_next_is_read() {
         let said = all(b"status\n\n{\"request\":\"flush\"}\n");
 

@@ -23,6 +23,8 @@ const CONNECTIONS_MAX: usize = 32;
 const REQUEST_LIMIT: Duration = Duration::from_secs(10);
 /// How long the control thread may take to act.
 const ACTION_LIMIT: Duration = Duration::from_secs(30);
+/// The same where it waits for an engine's process, which may have a minute to dock, and for another's end.
+const SWAP_LIMIT: Duration = Duration::from_secs(150);
 
 /// A request for the control thread, and where its response goes.
 #[derive(Debug)]
@@ -89,9 +91,13 @@ fn connection<D: Desk>(stream: UnixStream, desk: &D) -> std::io::Result<()> {
 
 fn act<D: Desk>(desk: &D, request: Request) -> Response {
     let (reply, answer) = channel();
+    let limit = match request {
+        Request::Swap { .. } => SWAP_LIMIT,
+        _ => ACTION_LIMIT,
+    };
     desk.hand_in(Errand { request, reply });
-    answer.recv_timeout(ACTION_LIMIT).unwrap_or_else(|_| Response::Error {
-        message: format!("the host did not act within {} s", ACTION_LIMIT.as_secs()),
+    answer.recv_timeout(limit).unwrap_or_else(|_| Response::Error {
+        message: format!("the host did not act within {} s", limit.as_secs()),
     })
 }
 

@@ -153,7 +153,10 @@ impl Engine {
         let terms = Terms::new(&spec.manifest.limits, &spec.config);
         self.abuses = Tally::new(super::ABUSES_MAX, terms.restart_window);
         self.spec = spec;
-        self.life.replaced(terms, false, now);
+        // An operator may have put it there meanwhile, and none of the new one was seen to do better.
+        if self.state() != EngineState::Quarantined {
+            self.life.replaced(terms, false, now);
+        }
     }
 
     /// What is counted of the process that runs begins anew.

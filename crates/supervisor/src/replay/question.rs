@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use outrigger_api::record::{ContentAbsent, EventHeader, present};
 use outrigger_api::sample::Sample;
-use outrigger_api::settings::{ContentGrant, EngineConfig, Manifest};
+use outrigger_api::settings::{ContentGrant, EngineConfig, EngineSource, Manifest};
 use outrigger_api::{CaseId, Mode};
 use zerocopy::FromZeros as _;
 
@@ -23,7 +23,7 @@ const HEARTBEAT_MS: u32 = 100;
 pub fn spec(manifest: Manifest, content_dir: Option<PathBuf>) -> EngineSpec {
     let events = manifest.asked().iter().filter(|event| event.can_be_asked()).collect();
     let config = EngineConfig {
-        manifest: manifest.folder.clone(),
+        source: EngineSource::Manifest(manifest.folder.clone()),
         required: true,
         mode: Mode::Enforce,
         content: if manifest.content { ContentGrant::All } else { ContentGrant::None },

@@ -49,10 +49,41 @@ fn a_killed_engine_is_docked_again_within_100_ms() {
     host.supervisor.stop_all(now());
 }
 
+/// Its content is swapped while it runs: the next process docks beside it, and it ends when told.
+#[test]
+fn an_engine_is_replaced_by_one_with_other_content() {
+    let Some(folder) = what_it_takes() else { return };
+    let lists = [1, 2].map(|count| {
+        let content = tempfile::tempdir().expect("a folder");
+        let digests: Vec<String> = (0..count).map(|digit| digit.to_string().repeat(64)).collect();
+        fs::write(content.path().join("bad.deny"), digests.join("\n")).expect("a list");
+        content
+    });
+    let mut host = Host::new(&folder, lists[0].path());
+    host.until_docked();
+    let old = host.supervisor.status()[0].pid;
+
+    let next = Host::spec(&folder, lists[1].path());
+    host.supervisor.replace(0, next, now()).expect("nothing is under way");
+    host.until(|happening| matches!(happening, Happening::ReplacementReady(0)));
+    assert_eq!(host.supervisor.status()[0].pid, old, "it waits for its promotion");
+    let mut out = Vec::new();
+    assert!(host.supervisor.promote(0, 500 * MS, now(), &mut out));
+    host.supervisor.dismiss(0, now(), &mut out);
+
+    let told: Vec<bool> =
+        out.iter().map(|happening| matches!(happening, Happening::Replaced(..))).collect();
+    assert_eq!(told, [true, false], "{out:?}");
+    let status = host.supervisor.status().swap_remove(0);
+    assert!(status.pid.is_some() && status.pid != old);
+    assert!(status.content.is_some_and(|content| content.contains('2')), "the other list");
+    host.supervisor.stop_all(now());
+}
+
 /// The folder of the engine's program; `None`, said loudly, where this test cannot run.
 fn what_it_takes() -> Option<PathBuf> {
     let skip = |why: &str| {
-        eprintln!("SKIPPED a_killed_engine_is_docked_again_within_100_ms: {why}");
+        eprintln!("SKIPPED: {why}");
         None
     };
     if !rustix::process::geteuid().is_root() {
@@ -74,15 +105,19 @@ struct Host {
 
 impl Host {
     fn new(folder: &Path, content: &Path) -> Self {
+        let launcher = SandboxLauncher::new(Vec::new, 0);
+        let specs = vec![Self::spec(folder, content)];
+        Self { supervisor: Supervisor::new(specs, Box::new(launcher)), end: now() + LIMIT_NS }
+    }
+
+    fn spec(folder: &Path, content: &Path) -> EngineSpec {
         let manifest = Manifest::parse(MANIFEST, &folder.join("manifest.toml")).expect("sound");
         let events = manifest.events.iter().map(|subscription| subscription.event).collect();
         let mut config = spec("hashlist").config;
         config.content_dir = Some(content.to_owned());
         config.restarts_max = 100;
         config.backoff_ms = 1;
-        let spec = EngineSpec { manifest, config, events };
-        let launcher = SandboxLauncher::new(Vec::new, 0);
-        Self { supervisor: Supervisor::new(vec![spec], Box::new(launcher)), end: now() + LIMIT_NS }
+        EngineSpec { manifest, config, events }
     }
 
     fn kill(&self) {
@@ -93,13 +128,18 @@ impl Host {
 
     /// Serves the engine until it has docked.
     fn until_docked(&mut self) {
+        self.until(|happening| matches!(happening, Happening::Docked(..)));
+    }
+
+    /// Serves the engine until what is `wanted` has happened.
+    fn until(&mut self, wanted: impl Fn(&Happening) -> bool) {
         let mut told = Vec::new();
         loop {
             let at = now();
-            assert!(at < self.end, "not docked in time: {told:?}");
+            assert!(at < self.end, "not in time: {told:?}");
             let mut out = Vec::new();
             self.serve(&mut out);
-            if out.iter().any(|happening| matches!(happening, Happening::Docked(..))) {
+            if out.iter().any(&wanted) {
                 return;
             }
             told.extend(out.iter().map(|happening| format!("{happening:?}")));

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use outrigger_api::control::{EngineAction, EngineState, EngineStatus};
 use outrigger_api::frame::{self, FRAME_MAX, v1};
 use outrigger_api::settings::{
-    ContentGrant, EngineConfig, Fields, Limits, Manifest, Need, Subscription,
+    ContentGrant, EngineConfig, EngineSource, Fields, Limits, Manifest, Need, Subscription,
 };
 use outrigger_api::verdict::{Mode, VerdictBasis};
 use outrigger_api::{Event, FailureReason};
@@ -54,7 +54,7 @@ pub(crate) fn spec(name: &str) -> EngineSpec {
             folder: "/".into(),
         },
         config: EngineConfig {
-            manifest: "/engine.toml".into(),
+            source: EngineSource::Manifest("/engine.toml".into()),
             required: true,
             mode: Mode::Enforce,
             content: ContentGrant::All,

@@ -28,6 +28,12 @@ impl Control {
             let _ = reply.send(Response::Error { message });
             return;
         }
+        // The new build might start what is just being replaced.
+        if let Some(name) = self.swapping() {
+            let message = format!("{name} is being replaced; try again when that has ended");
+            let _ = reply.send(Response::Error { message });
+            return;
+        }
         match self.start_successor(binary) {
             Ok((socket, child)) => {
                 self.handover = Handover::ToSuccessor { socket, reply, child };

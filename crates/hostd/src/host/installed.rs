@@ -1,0 +1,269 @@
+//! Where an engine runs from: the folders that its configuration names, or the slots that the store of
+//! releases has in force.
+//!
+//! The store's journal is the only truth of what is in force. A host that starts takes what it says; while a
+//! host runs, the journal changes through [`put_in_force`] alone, once the new process has docked. So a cut
+//! at any moment leaves the one or the other in force, and the next host starts that.
+//!
+//! What lies in a slot is compared with what was put there before each start from it ([`Checked`]).
+//!
+//! Everything here waits for the disk: it is called by the control thread before there are questions, and by
+//! threads of its own after that. The check before a start is the exception; it reads the slot, once per start.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::fs::File;
+use std::os::fd::AsFd as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
+use outrigger_api::EngineName;
+use outrigger_api::control::ReleaseName;
+use outrigger_api::release::{Part, State};
+use outrigger_api::settings::{EngineConfig, EngineSource, MANIFEST_FILE, Manifest};
+use outrigger_supervisor::{EngineSpec, LaunchError, Launcher, Process, Start};
+use outrigger_update::package::{PackageLimits, tree_digest};
+use outrigger_update::store::{Digest, Reader, ReleaseId, Store};
+
+use super::lock;
+
+/// An engine as it is to run.
+#[derive(Debug, Clone)]
+pub(crate) struct Version {
+    pub(crate) spec: EngineSpec,
+    /// The slots that it runs from, with what must lie there.
+    slots: Vec<(PathBuf, Digest)>,
+    /// What is to be in force once it has docked, and is not yet.
+    new: Vec<(ReleaseId, Part, String)>,
+}
+
+impl Version {
+    fn new(manifest: Manifest, config: EngineConfig) -> Self {
+        let events = manifest.events.iter().map(|subscription| subscription.event).collect();
+        Self { spec: EngineSpec { manifest, config, events }, slots: Vec::new(), new: Vec::new() }
+    }
+
+    /// Whether a release of it is to be put in force.
+    pub(crate) fn is_new(&self) -> bool {
+        !self.new.is_empty()
+    }
+
+    /// What it is, for people.
+    pub(crate) fn describe(&self) -> String {
+        let manifest = &self.spec.manifest;
+        let new: Vec<String> =
+            self.new.iter().map(|(_, part, version)| format!("{part} {version}")).collect();
+        match new.is_empty() {
+            true => format!("{} {}", manifest.name, manifest.version),
+            false => format!("{} with {}", manifest.name, new.join(" and ")),
+        }
+    }
+}
+
+/// What must lie in each slot that an engine was last started from, or is to be.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Trees(Arc<Mutex<HashMap<PathBuf, Digest>>>);
+
+impl Trees {
+    /// Expects what `version` names, from its next start on.
+    pub(crate) fn expect(&self, version: &Version) {
+        lock(&self.0).extend(version.slots.iter().cloned());
+    }
+
+    /// An error if what lies in `folder` is not what must; nothing is known of a folder that is no slot.
+    fn check(&self, folder: &Path) -> Result<(), LaunchError> {
+        let Some(expected) = lock(&self.0).get(folder).copied() else { return Ok(()) };
+        let found = File::open(folder)
+            .map_err(|error| error.to_string())
+            .and_then(|open| {
+                let found = tree_digest(open.as_fd(), &PackageLimits::default());
+                found.map_err(|error| chain(&error))
+            })
+            .and_then(|found| match found.0 == expected.0 {
+                true => Ok(()),
+                false => Err(format!("its digest is {found}, and was {expected} when installed")),
+            });
+        found.map_err(|why| LaunchError::Altered { folder: folder.to_owned(), why })
+    }
+}
+
+/// Starts processes from slots only if what lies there is what was put there.
+#[derive(Debug)]
+pub(crate) struct Checked<L> {
+    pub(crate) trees: Trees,
+    pub(crate) launcher: L,
+}
+
+impl<L: Launcher> Launcher for Checked<L> {
+    fn launch(&mut self, start: Start<'_>) -> Result<Box<dyn Process>, LaunchError> {
+        let spec = start.spec;
+        self.trees.check(&spec.manifest.folder)?;
+        if let Some(content) = &spec.config.content_dir {
+            self.trees.check(content)?;
+        }
+        self.launcher.launch(start)
+    }
+}
+
+/// What the engine of `config`, whose manifest is `manifest` where that is configured, is to run as when a
+/// host starts; or why there is nothing to run, and a stand-in that asks for everything.
+pub(crate) fn at_start(
+    state_dir: &Path,
+    config: &EngineConfig,
+    manifest: Option<Manifest>,
+) -> anyhow::Result<(Version, Option<String>)> {
+    let name = match (&config.source, manifest) {
+        (_, Some(manifest)) => return Ok((Version::new(manifest, config.clone()), None)),
+        (EngineSource::Installed(name), None) => name,
+        (EngineSource::Manifest(file), None) => anyhow::bail!("{} was not read", file.display()),
+    };
+    match found(state_dir, config, name, &[]) {
+        Ok(version) => Ok((version, None)),
+        Err(why) => Ok((Version::new(stand_in(name)?, config.clone()), Some(why))),
+    }
+}
+
+/// What the engine called `name` is to run as with `releases` in place of what is in force.
+pub(crate) fn find(
+    state_dir: &Path,
+    config: &EngineConfig,
+    name: &EngineName,
+    releases: &[ReleaseName],
+) -> Result<Version, String> {
+    let EngineSource::Manifest(file) = &config.source else {
+        return found(state_dir, config, name, releases);
+    };
+    if !releases.is_empty() {
+        return Err(format!(
+            "{name} runs from {} and not from releases; write `installed = \"{name}\"` in place of its \
+             `manifest`, and reload",
+            file.display()
+        ));
+    }
+    let manifest = Manifest::read(file).map_err(|errors| errors.to_string())?;
+    Ok(Version::new(manifest, config.clone()))
+}
+
+fn found(
+    state_dir: &Path,
+    config: &EngineConfig,
+    name: &EngineName,
+    releases: &[ReleaseName],
+) -> Result<Version, String> {
+    let wanted = |part: Part| releases.iter().filter(move |release| release.part == part);
+    if let Some(part) = Part::ALL.into_iter().find(|part| wanted(*part).count() > 1) {
+        return Err(format!("two releases of {name}'s {part} cannot be in force; name one"));
+    }
+    let store = Store::open_read(state_dir).map_err(|error| chain(&error))?;
+    let (mut slots, mut new) = (Vec::new(), Vec::new());
+    let mut place = |part: Part| -> Result<Option<PathBuf>, String> {
+        let (dir, tree) = match wanted(part).next() {
+            None => match store.active(name, part).map_err(|error| chain(&error))? {
+                Some(active) => (active.dir, active.tree),
+                None => return Ok(None),
+            },
+            Some(release) => {
+                let (id, dir, tree) = standby(&store, name, release)?;
+                new.push((id, part, release.version.clone()));
+                (dir, tree)
+            }
+        };
+        slots.push((dir.clone(), tree));
+        Ok(Some(dir))
+    };
+    let Some(code) = place(Part::Code)? else {
+        return Err(format!(
+            "no release of its code is in force; put one in force with `outrigger update apply {name}`"
+        ));
+    };
+    let content_dir = place(Part::Content)?;
+    let manifest =
+        Manifest::read(&code.join(MANIFEST_FILE)).map_err(|errors| errors.to_string())?;
+    if manifest.name != *name {
+        let (other, folder) = (&manifest.name, code.display());
+        return Err(format!("the manifest in {folder} is of {other}, not of {name}"));
+    }
+    if !manifest.program.starts_with(&code) {
+        let (program, folder) = (manifest.program.display(), code.display());
+        return Err(format!("the program of {name}, {program}, is not in its release, {folder}"));
+    }
+    let mut version = Version::new(manifest, EngineConfig { content_dir, ..config.clone() });
+    (version.slots, version.new) = (slots, new);
+    Ok(version)
+}
+
+/// Where a release lies that passed preflight and is not in force yet.
+fn standby(
+    store: &Reader,
+    name: &EngineName,
+    release: &ReleaseName,
+) -> Result<(ReleaseId, PathBuf, Digest), String> {
+    let ReleaseName { part, version } = release;
+    let lies = store.standby(name, *part).map_err(|error| chain(&error))?;
+    let Some(lies) = lies.filter(|lies| lies.version.to_string() == *version) else {
+        return Err(format!("{part} {version} of {name} does not lie in a slot; stage it first"));
+    };
+    if !matches!(lies.state, State::Preflight | State::Shadow | State::Probation) {
+        let state = lies.state;
+        return Err(format!(
+            "{part} {version} of {name} is {state}: only what passed preflight is put in force"
+        ));
+    }
+    Ok((lies.release, lies.dir, lies.tree))
+}
+
+/// Puts what is new of `version` in force, for good.
+pub(crate) fn put_in_force(state_dir: &Path, version: &Version) -> Result<(), String> {
+    let mut store = Store::open(state_dir).map_err(|error| chain(&error))?;
+    for (release, part, number) in &version.new {
+        let detail = "it docked, and takes questions";
+        store.activate(*release, detail, Timestamp::now()).map_err(|error| {
+            format!("{part} {number} cannot be put in force: {}", chain(&error))
+        })?;
+    }
+    Ok(())
+}
+
+/// The manifest of an engine of which there is none: it would be asked about everything, so that where its
+/// Allow is required its absence is counted on every question.
+fn stand_in(name: &EngineName) -> anyhow::Result<Manifest> {
+    let mut text = format!(
+        "name = \"{name}\"\nvendor = \"not installed\"\nversion = \"0\"\ncontract = \"1\"\n\
+         verdict = \"content\"\nentry.program = \"none\"\n"
+    );
+    for event in outrigger_api::Event::askable() {
+        text.push_str(&format!("[events.\"{}\"]\nneeds = \"ask\"\n", event.name()));
+    }
+    Ok(Manifest::parse(&text, Path::new("not-installed.toml"))?)
+}
+
+/// Why `new` cannot take questions in `old`'s place without a new host: what the kernel is asked and what
+/// the reader looks up for it is settled when a host starts.
+pub(crate) fn differs(old: &Manifest, new: &Manifest) -> Option<&'static str> {
+    if old.events != new.events {
+        Some("it asks for other events")
+    } else if old.verdict != new.verdict {
+        Some("its verdicts are about something else")
+    } else if old.fields != new.fields {
+        Some("it asks for other fields")
+    } else if old.content != new.content {
+        Some(if new.content { "it reads content" } else { "it does not read content" })
+    } else {
+        None
+    }
+}
+
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+#[path = "installed_tests.rs"]
+mod tests;

@@ -1,0 +1,119 @@
+//! Releases of engines in the store of a platform, brought to where the host is asked to put them in force.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::fd::BorrowedFd;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use jiff::Timestamp;
+use outrigger_api::EngineName;
+use outrigger_api::control::ReleaseName;
+use outrigger_api::release::{Part, State};
+use outrigger_update::package::{PackageLimits, tree_digest};
+use outrigger_update::store::{Active, Digest, Offer, ReleaseId, Store};
+use rustix::fs::{Mode, OFlags, openat};
+use semver::Version;
+
+use crate::EngineSetup;
+
+/// The releases of one platform. The store is open only while something is changed.
+#[derive(Debug)]
+pub struct Releases {
+    state: PathBuf,
+}
+
+/// A release that has passed preflight.
+#[derive(Debug, Clone)]
+pub struct Staged {
+    /// What the host is asked for.
+    pub name: ReleaseName,
+    /// Where its files lie.
+    pub folder: PathBuf,
+    id: ReleaseId,
+}
+
+impl Releases {
+    /// Those of the platform whose files lie below `folder`.
+    pub fn of(folder: &Path) -> Self {
+        Self { state: folder.join("state") }
+    }
+
+    /// Puts a release of `part` of `engine` into the free slot, as preflight leaves it.
+    ///
+    /// # Errors
+    ///
+    /// If the store or the disk refuses.
+    pub fn stage(&self, engine: &EngineSetup, part: Part, version: &str) -> Result<Staged> {
+        let files = match part {
+            Part::Code => engine.code_files()?,
+            Part::Content => engine.content_files(),
+        };
+        let bytes: usize = files.iter().map(|(_, bytes, _)| bytes.len()).sum();
+        let engine: EngineName = engine.name().parse()?;
+        let offer = Offer {
+            engine,
+            part,
+            version: Version::parse(version)?,
+            package: Digest([0; 32]),
+            repository: "tests".to_owned(),
+        };
+        let now = Timestamp::now();
+        let mut store = Store::open(&self.state)?;
+        let id = store.offer(&offer, now)?;
+        store.advance(id, State::Verified, "", now)?;
+        let unpack = |folder: BorrowedFd<'_>| -> Result<Digest, std::io::Error> {
+            for (path, bytes, program) in &files {
+                put(folder, path, bytes, *program)?;
+            }
+            let tree = tree_digest(folder, &PackageLimits::default());
+            tree.map(|tree| Digest(tree.0)).map_err(std::io::Error::other)
+        };
+        let standby = store.stage(id, bytes as u64, now, unpack)?;
+        store.advance(id, State::Preflight, "", now)?;
+        let name = ReleaseName { part, version: version.to_owned() };
+        Ok(Staged { name, folder: standby.dir, id })
+    }
+
+    /// Puts it in force without a host, as is done where none runs.
+    ///
+    /// # Errors
+    ///
+    /// If the store refuses.
+    pub fn put_in_force(&self, staged: &Staged) -> Result<()> {
+        let mut store = Store::open(&self.state)?;
+        store.activate(staged.id, "by a test", Timestamp::now())?;
+        Ok(())
+    }
+
+    /// Stages and puts in force both parts of `engine`, for a platform that is not started yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::stage`].
+    pub fn install(&self, engine: &EngineSetup, version: &str) -> Result<()> {
+        for part in Part::ALL {
+            self.put_in_force(&self.stage(engine, part, version)?)?;
+        }
+        Ok(())
+    }
+
+    /// What is in force of `part` of `engine`.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read, or nothing is.
+    pub fn active(&self, engine: &str, part: Part) -> Result<Active> {
+        let store = Store::open_read(&self.state)?;
+        store.active(&engine.parse()?, part)?.context("nothing is in force")
+    }
+}
+
+fn put(folder: BorrowedFd<'_>, path: &str, bytes: &[u8], program: bool) -> std::io::Result<()> {
+    let mode = Mode::from_raw_mode(if program { 0o755 } else { 0o644 });
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+    let file = openat(folder, path, flags, mode)?;
+    // Whatever the mask of this process lets through.
+    rustix::fs::fchmod(&file, mode)?;
+    File::from(file).write_all(bytes)
+}
