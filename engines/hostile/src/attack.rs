@@ -110,6 +110,17 @@ pub(crate) fn run(name: &str, lie: Lie) -> Result<(), Box<dyn Error>> {
     dock.serve()
 }
 
+/// Waits to be ended, after a packet that is no message if it `garbles`.
+pub(crate) fn never_dock(garbles: bool) -> Result<(), Box<dyn Error>> {
+    let (control, _content) = outrigger_dock::inherited()?;
+    if garbles {
+        control::send(control.as_fd(), &[0xff; 64], &[])?;
+    }
+    let mut packet = [0; FRAME_MAX];
+    while control::recv(control.as_fd(), &mut packet).is_ok() {}
+    Ok(())
+}
+
 impl Dock {
     fn serve(&mut self) -> Result<(), Box<dyn Error>> {
         let bell = self.events.doorbell();

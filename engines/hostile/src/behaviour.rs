@@ -26,6 +26,7 @@
 //! | `fork-for MS` | forks without pause for so long when it is told to read its content again |
 //! | `print-for MS` | prints lines without pause for so long when it is told to read its content again |
 //! | `crash-at-start`, `crash-at-load` | ends itself before it says Hello, before it says Docked |
+//! | `garble-at-start`, `hang-at-start` | sends a control packet that is none, or nothing at all, and waits |
 //! | `attack WHAT` | lies to the host (see [`crate::attack`]) |
 //! | `times N` | does so N times, and is honest from then on |
 
@@ -69,6 +70,8 @@ pub(crate) struct Behaviour {
     pub(crate) print_for: Option<Duration>,
     pub(crate) crashes_at_start: bool,
     pub(crate) crashes_at_load: bool,
+    pub(crate) garbles_at_start: bool,
+    pub(crate) hangs_at_start: bool,
     pub(crate) attack: Option<Lie>,
     pub(crate) times: Option<u64>,
 }
@@ -132,6 +135,8 @@ impl FromStr for Behaviour {
                 "print-for" => behaviour.print_for = Some(milliseconds(argument()?)?),
                 "crash-at-start" => behaviour.crashes_at_start = true,
                 "crash-at-load" => behaviour.crashes_at_load = true,
+                "hang-at-start" => behaviour.hangs_at_start = true,
+                "garble-at-start" => behaviour.garbles_at_start = true,
                 "attack" => behaviour.attack = Some(argument()?.parse()?),
                 "times" => behaviour.times = Some(number(argument()?)?),
                 _ => return Err(format!("no behaviour is called {word:?}")),

@@ -27,6 +27,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     if behaviour.crashes_at_start {
         std::process::abort();
     }
+    if behaviour.garbles_at_start || behaviour.hangs_at_start {
+        return attack::never_dock(behaviour.garbles_at_start);
+    }
     match behaviour.attack {
         Some(lie) => attack::run(&name, lie),
         None => judge::run(&name),

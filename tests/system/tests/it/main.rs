@@ -18,6 +18,7 @@ mod notice;
 mod reason;
 mod replay;
 mod scene;
+mod swap;
 mod user;
 mod way;
 mod yara;
@@ -90,6 +91,15 @@ const TESTS: &[Test] = tests! {
     30 host::without_its_keeper_everything_ends;
     60 host::a_new_build_takes_over_under_load;
     30 host::ends_without_a_trace;
+
+    60 swap::under_load_loses_no_question;
+    60 swap::a_version_that_fails_leaves_the_old_one_in_force;
+    60 swap::of_a_stopped_engine_answers_what_it_has_in_hand;
+    120 swap::cut_short_leaves_one_version_in_force;
+    60 swap::what_was_altered_in_a_slot_is_not_started;
+    60 swap::what_is_not_installed_is_counted_until_it_is;
+    60 swap::a_version_that_asks_for_more_comes_by_another_host;
+    60 swap::without_releases_the_files_are_taken_as_they_lie;
 
     30 mode::a_monitored_tree_refuses_nothing;
     60 mode::a_file_system_left_out_is_not_asked_about;
