@@ -11,8 +11,8 @@ set -eu
 RELEASE=bookworm
 MIRROR=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 SECURITY=${DEBIAN_SECURITY_MIRROR:-http://deb.debian.org/debian-security}
-# What the workloads start.
-TOOLS="gcc libc6-dev tar findutils"
+# What the workloads start, and what the platform's own programs are linked with.
+TOOLS="gcc libc6-dev tar findutils libelf1"
 AGENTS="fapolicyd clamav-daemon"
 
 say() { echo "peers: $*" >&2; }
@@ -46,7 +46,10 @@ if [ "${1:-}" = --into ]; then
 fi
 
 archive=$1
-[ ! -f "$archive" ] || exit 0
+# One that was made of other packages is made anew.
+if [ -f "$archive" ] && [ "$(cat "$archive.packages" 2>/dev/null)" = "$TOOLS $AGENTS" ]; then
+    exit 0
+fi
 if [ "$(id -u)" != 0 ]; then
     say "needs root to install packages into a root of their own; run: sudo make bench-peers"
     exit 1
@@ -65,3 +68,4 @@ fi
 grep "CANNOT BE INSTALLED" "$folder/install.log" >&2 || true
 tar --create --file "$archive.new" --numeric-owner --one-file-system -C "$root" .
 mv "$archive.new" "$archive"
+echo "$TOOLS $AGENTS" >"$archive.packages"
