@@ -233,6 +233,9 @@ pub struct Counters {
     pub lease_breaks: u64,
     /// Cached verdicts dropped to make room.
     pub evicted: u64,
+    /// Opens of empty files allowed without asking, since every engine had allowed empty content before.
+    #[serde(default)]
+    pub empty: u64,
 }
 
 /// Where an engine's life stands.

@@ -13,6 +13,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use outrigger_api::CaseId;
+use rustix::fs::SealFlags;
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -72,6 +73,18 @@ pub fn send(sock: BorrowedFd<'_>, case: CaseId, file: BorrowedFd<'_>) -> Result<
         }
         Err(other) => Err(SendError::Gone(other)),
     }
+}
+
+/// A file without content that nobody can give any, whoever holds its descriptor.
+///
+/// # Errors
+///
+/// `EMFILE`, `ENFILE`, `ENOMEM` at the limits.
+pub fn empty() -> io::Result<OwnedFd> {
+    let file = crate::memory::memfd("outrigger-empty")?;
+    let seals = SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL;
+    rustix::fs::fcntl_add_seals(&file, seals)?;
+    Ok(file)
 }
 
 /// Takes the next content descriptor; `None` if there is none now. Never waits.

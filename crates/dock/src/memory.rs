@@ -38,7 +38,7 @@ impl Memory {
     /// Makes the memory of a ring with `data_bytes` of data; the descriptor is for the peer.
     pub(crate) fn create(data_bytes: u32) -> io::Result<(Self, OwnedFd)> {
         let len = file_len(data_bytes)?;
-        let fd = memfd()?;
+        let fd = memfd("outrigger-ring")?;
         rustix::fs::ftruncate(&fd, len)?;
         let seals = SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
         rustix::fs::fcntl_add_seals(&fd, seals)?;
@@ -98,10 +98,10 @@ fn file_len(data_bytes: u32) -> io::Result<u64> {
 }
 
 /// A memfd that can be sealed and, where the kernel knows how (Linux 6.3), never executed.
-fn memfd() -> io::Result<OwnedFd> {
+pub(crate) fn memfd(name: &str) -> io::Result<OwnedFd> {
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
-    match rustix::fs::memfd_create("outrigger-ring", flags | MemfdFlags::NOEXEC_SEAL) {
-        Err(Errno::INVAL) => Ok(rustix::fs::memfd_create("outrigger-ring", flags)?),
+    match rustix::fs::memfd_create(name, flags | MemfdFlags::NOEXEC_SEAL) {
+        Err(Errno::INVAL) => Ok(rustix::fs::memfd_create(name, flags)?),
         made => Ok(made?),
     }
 }

@@ -13,6 +13,7 @@ mod answers;
 mod cache;
 mod control;
 mod core;
+mod empty;
 mod engines;
 mod grants;
 mod guard;

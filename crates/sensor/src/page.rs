@@ -325,6 +325,8 @@ pub enum Tally {
     Evicted,
     /// Leases held now.
     Leases,
+    /// Questions about empty files that no engine was asked, since all had allowed empty content before.
+    Empty,
 }
 
 /// The page, mapped in keeper, gate and host at once and never unmapped.

@@ -5,6 +5,7 @@
 //! | `allow` | allows everything |
 //! | `once` | what follows holds in this life alone: a process that starts with it allows everything |
 //! | `deny-marked` | denies content that holds the EICAR string's marker |
+//! | `deny-empty` | denies content that is empty |
 //! | `deny-path END` | denies every file whose path ends so |
 //! | `exempt UID` | allows this user everything |
 //! | `crash-on WORD` | ends itself on content that begins with the word |
@@ -47,6 +48,7 @@ pub(crate) struct Behaviour {
     pub(crate) text: String,
     pub(crate) once: bool,
     pub(crate) denies_marked: bool,
+    pub(crate) denies_empty: bool,
     pub(crate) denies_path: Option<Vec<u8>>,
     pub(crate) exempt: Option<u32>,
     pub(crate) crash_on: Option<Vec<u8>>,
@@ -94,6 +96,7 @@ impl Behaviour {
     /// Whether a verdict needs the content.
     pub(crate) fn needs_content(&self) -> bool {
         self.denies_marked
+            || self.denies_empty
             || self.crash_on.is_some()
             || self.burn_on.is_some()
             || self.content_act.is_some()
@@ -112,6 +115,7 @@ impl FromStr for Behaviour {
                 "allow" => {}
                 "once" => behaviour.once = true,
                 "deny-marked" => behaviour.denies_marked = true,
+                "deny-empty" => behaviour.denies_empty = true,
                 "deny-path" => behaviour.denies_path = Some(bytes(argument()?)),
                 "exempt" => behaviour.exempt = Some(number(argument()?)?),
                 "crash-on" => behaviour.crash_on = Some(bytes(argument()?)),

@@ -172,6 +172,9 @@ impl Hostile {
         if begins_with(&self.behaviour.burn_on) {
             act::burn(None);
         }
+        if self.behaviour.denies_empty && bytes.is_empty() {
+            return Judgement::deny("empty");
+        }
         let is_marked = bytes.windows(MARKER.len()).any(|window| window == MARKER);
         if self.behaviour.denies_marked && is_marked {
             return Judgement::deny("marked");

@@ -41,12 +41,20 @@ pub enum Way {
     RenameWritten,
     /// Maps a new file, stores, and renames it over.
     RenameMapped,
+    /// Opens it and writes; it is clean when it is empty.
+    Empty,
 }
 
 impl Way {
     /// Every way.
-    pub const ALL: [Self; 5] =
-        [Self::Write, Self::Map, Self::KeptMap, Self::RenameWritten, Self::RenameMapped];
+    pub const ALL: [Self; 6] = [
+        Self::Write,
+        Self::Map,
+        Self::KeptMap,
+        Self::RenameWritten,
+        Self::RenameMapped,
+        Self::Empty,
+    ];
 }
 
 // Places of the shared numbers.
@@ -187,6 +195,8 @@ impl Writer<'_> {
                 drop(file);
                 self.rename()?;
             }
+            Way::Empty if content == clean() => self.open(FILE)?.set_len(0)?,
+            Way::Empty => self.open(FILE)?.write_all_at(content, 0)?,
         }
         Ok(())
     }

@@ -137,6 +137,7 @@ fn counters(out: &mut String, counters: &Counters) {
         number(counters.evicted)
     );
     row("cached", counters.cached, &dropped, plain);
+    row("empty", counters.empty, "empty files, allowed before and not asked about", plain);
     table.write(out);
 }
 

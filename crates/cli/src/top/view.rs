@@ -140,12 +140,13 @@ fn cache(ledger: &Ledger) -> String {
     let (counters, descriptors) = (&ledger.counters, &ledger.descriptors);
     format!(
         "{} of {} files cached; {} put in, {} dropped for a writer, {} to make room; \
-         the opens that it answers ask nobody and cannot be counted",
+         {} of empty files asked nobody; those of cached files cannot be counted",
         number(descriptors.leases.into()),
         number(descriptors.leases_max.into()),
         number(counters.cached),
         number(counters.lease_breaks),
         number(counters.evicted),
+        counted(counters.empty, "open"),
     )
 }
 

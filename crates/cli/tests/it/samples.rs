@@ -108,6 +108,7 @@ pub(crate) fn status() -> Status {
             cached: 900,
             lease_breaks: 12,
             evicted: 0,
+            empty: 640,
         },
         pids: Pids { keeper: 100, gate: 101, host: 4242 },
         descriptors: Descriptors {

@@ -7,7 +7,8 @@ use outrigger_api::CaseId;
 use outrigger_api::frame::FRAME_MAX;
 use outrigger_dock::content::SendError;
 use outrigger_dock::{content, control};
-use rustix::io::FdFlags;
+use rustix::fs::SealFlags;
+use rustix::io::{Errno, FdFlags};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 
 fn case(number: u64) -> CaseId {
@@ -235,4 +236,14 @@ fn the_engine_is_told_that_the_host_has_closed() {
     let got = content::recv(engine.as_fd()).map_err(|error| error.kind());
 
     assert_eq!(got.map(|_| ()), Err(ErrorKind::UnexpectedEof));
+}
+
+#[test]
+fn what_is_empty_stays_so_whoever_has_it() {
+    let file = content::empty().expect("a file");
+
+    assert_eq!(rustix::fs::fstat(&file).expect("its size").st_size, 0);
+    assert_eq!(rustix::io::pwrite(&file, b"content", 0), Err(Errno::PERM));
+    assert_eq!(rustix::fs::ftruncate(&file, 1), Err(Errno::PERM));
+    assert_eq!(rustix::fs::fcntl_add_seals(&file, SealFlags::empty()), Err(Errno::PERM));
 }

@@ -106,6 +106,9 @@ impl Host {
         }
         let answered_at = clock::now();
         header.add(if answer == Answer::Allow { Tally::Allowed } else { Tally::Denied }, 1);
+        if decided_by == Decider::EmptyFile {
+            header.add(Tally::Empty, 1);
+        }
         if self.facts(intake.event).told {
             self.tell_answer(&intake, case, answer, decided_by, answered_at);
         }
@@ -151,6 +154,7 @@ impl Host {
         let by = match by {
             Decider::Merge(MergedBy::Fallback(_)) => DecidedBy::Fallback,
             Decider::Merge(MergedBy::NoEngine) | Decider::GuardRail => DecidedBy::Other,
+            Decider::EmptyFile => DecidedBy::Cache,
             Decider::Merge(MergedBy::Engine(_) | MergedBy::Engines | MergedBy::NoObjection) => {
                 DecidedBy::Engine
             }

@@ -8,10 +8,11 @@
 //! others ask too; the rest wait in a queue that is fair between users, so that one who floods waits for
 //! himself.
 
+mod empty;
 mod swap;
 mod tell;
 
-use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
 use outrigger_api::record::{ContentAbsent, EVENT_MAX, EventHeader, VerdictRecord, present};
@@ -28,6 +29,7 @@ use outrigger_sensor::identity::{Credentials, Object, Subjects};
 use outrigger_sensor::process::borrow_number;
 use zerocopy::FromZeros as _;
 
+use super::empty::EmptyContent;
 use super::engines::{Engine, Link, Presence};
 use super::history::{Decider, EntryVote};
 use super::ledger::{self, Ending};
@@ -60,6 +62,10 @@ pub(crate) struct Intake {
     pub(crate) object: Object,
     pub(crate) path: Option<PathBuf>,
     pub(crate) leased: bool,
+    /// It held nothing when it was looked at, after the question and the lease, and an Allow may be remembered.
+    pub(crate) empty: bool,
+    /// What engines are given to read in its place.
+    pub(crate) stand_in: Option<OwnedFd>,
     /// Its file system can keep a reader waiting.
     pub(crate) may_block: bool,
     pub(crate) read_at: u64,
@@ -169,6 +175,8 @@ struct Table {
     shares: Shares,
     /// Per engine: questions that it let pass their deadline, since the control thread was told.
     missed: Vec<u32>,
+    /// What engines said of empty content.
+    empty: EmptyContent,
 }
 
 impl Core {
@@ -179,6 +187,7 @@ impl Core {
             free: (0..u32::try_from(capacity).unwrap_or(u32::MAX)).rev().collect(),
             shares: Shares::new(WINDOW, processors().div_ceil(2)),
             missed: vec![0; engines.len()],
+            empty: EmptyContent::default(),
         };
         Self {
             arbiter: Arbiter::with_capacity(capacity, engines.len()),
@@ -222,10 +231,13 @@ impl Core {
     }
 
     /// Opens a case and asks whoever must be asked.
-    pub(crate) fn put(&mut self, intake: Intake, now: u64, ended: &mut Vec<Finished>) {
+    pub(crate) fn put(&mut self, mut intake: Intake, now: u64, ended: &mut Vec<Finished>) {
         let policy = *self.policies.of(intake.event);
         let poisoned = self.poison.engines(&poison_object(&intake.object));
         let part = participants(intake.event, &policy, self.facts(), poisoned);
+        if intake.empty && self.may_allow_empty(&mut intake, &policy, &part) {
+            return self.allow_empty(intake, &policy, now, ended);
+        }
         let (asked, missing) = (part.asked, part.missing);
         let token = self.table.free.pop();
         let question = Question {
@@ -243,6 +255,7 @@ impl Core {
         };
         let Some(token) = token else {
             let closed = self.arbiter.refuse(&question, FailureReason::QueueFull);
+            self.table.empty.ended_of(&intake, &closed);
             ended.push(finish(intake, &closed, None));
             return;
         };
@@ -271,11 +284,13 @@ impl Core {
                 self.table.free.push(token);
                 let ending = Ending::unasked(now);
                 ledger::enter(&closed, &ending, &mut self.engines);
+                self.table.empty.ended_of(&intake, &closed);
                 ended.push(finish(intake, &closed, None));
             }
             Err(_) => {
                 self.table.free.push(token);
                 let closed = self.arbiter.refuse(&question, FailureReason::QueueFull);
+                self.table.empty.ended_of(&intake, &closed);
                 ended.push(finish(intake, &closed, None));
             }
         }
@@ -524,6 +539,7 @@ impl Table {
         if done.in_window {
             ledger::enter(closed, &done.ending(engines), engines);
         }
+        self.empty.ended_of(&done.intake, closed);
         let mut absent = None;
         for index in closed.slow().iter() {
             let engine = &engines[index.get()];
@@ -630,7 +646,8 @@ fn write(
         intake.content.iter().find(|(engine, _)| *engine == index).map(|(_, grant)| *grant);
     match granted.unwrap_or(Err(ContentAbsent::NotGranted)).and_then(|()| {
         let socket = link.content.as_ref().ok_or(ContentAbsent::NotGranted)?;
-        send_content(socket.as_fd(), case, intake.file)
+        let file = intake.stand_in.as_ref().map_or(intake.file, AsRawFd::as_raw_fd);
+        send_content(socket.as_fd(), case, file)
     }) {
         Ok(()) => bits |= present::CONTENT,
         Err(absent) => header.content_absent = absent as u8,

@@ -47,6 +47,8 @@ pub(crate) enum Decider {
     Merge(DecidedBy),
     /// A guard rail did not let the Deny through.
     GuardRail,
+    /// The file was empty, and every engine had allowed empty content before.
+    EmptyFile,
 }
 
 impl Decider {
@@ -54,7 +56,7 @@ impl Decider {
     pub(crate) const fn fallback_reason(self) -> Option<FailureReason> {
         match self {
             Self::Merge(DecidedBy::Fallback(reason)) => Some(reason),
-            Self::Merge(_) | Self::GuardRail => None,
+            Self::Merge(_) | Self::GuardRail | Self::EmptyFile => None,
         }
     }
 }
@@ -212,6 +214,7 @@ impl History {
             Decider::Merge(DecidedBy::Fallback(reason)) => format!("fallback: {reason}"),
             Decider::Merge(DecidedBy::NoEngine) => "no engine asked".to_owned(),
             Decider::GuardRail => "guard rail".to_owned(),
+            Decider::EmptyFile => "empty file, allowed before".to_owned(),
         }
     }
 }

@@ -171,6 +171,8 @@ fn take_in(
         object,
         path: known_path,
         leased: false,
+        empty: false,
+        stand_in: None,
         may_block: group != 0,
         read_at: now,
         deadline,
@@ -182,12 +184,14 @@ fn take_in(
         host.answer_from_exec(&intake, answer);
         return None;
     }
-    if facts.may_cache
-        && volume.cacheable
-        && object.is_regular()
-        && !impatient::is_written_so(&object, || intake.path.clone().or_else(path))
-    {
-        intake.leased = take_lease(host, question.file, &object);
+    if facts.may_cache && volume.cacheable && object.is_regular() {
+        if !impatient::is_written_so(&object, || intake.path.clone().or_else(path)) {
+            intake.leased = take_lease(host, question.file, &object);
+        }
+        // The look before was one before the lease.
+        intake.empty = question.event == Event::FileOpen
+            && object.size == 0
+            && identity::object(file).is_ok_and(|now| now.is_regular() && now.size == 0);
     }
     Some(intake)
 }

@@ -166,6 +166,7 @@ impl Host {
             cached: header.tally(Tally::Cached),
             lease_breaks: header.tally(Tally::LeaseBreaks),
             evicted: header.tally(Tally::Evicted),
+            empty: header.tally(Tally::Empty),
         }
     }
 

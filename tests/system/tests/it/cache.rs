@@ -80,6 +80,11 @@ fn never_lies(lab: &Lab, volume: &Volume, folder: &Path, ways: &[Way], caches: b
         if caches && way != Way::KeptMap {
             ensure!(cached > 0, "{way:?}: nothing was cached, so the cache was not raced");
         }
+        let empty = after.empty - before.empty;
+        if way == Way::Empty {
+            say(format_args!("{empty} opens of the empty file asked nobody"));
+            ensure!((empty > 0) == caches, "{empty} opens were answered as those of empty files");
+        }
     }
     host.end()
 }

@@ -7,6 +7,7 @@
 mod act;
 mod attack;
 mod cache;
+mod empty;
 mod engine;
 mod gap;
 mod grant;
@@ -58,6 +59,12 @@ const TESTS: &[Test] = tests! {
     60 cache::a_writer_is_let_in_though_the_gate_is_stopped;
     60 cache::a_stopped_fuse_server_holds_nobody_up;
     60 cache::an_unreadable_fuse_file_holds_nobody_up;
+
+    30 empty::the_next_file_asks_nobody;
+    30 empty::other_content_has_it_asked_again;
+    30 empty::a_denied_one_is_asked_every_time;
+    30 empty::what_is_written_meanwhile_is_not_taken_for_it;
+    30 empty::who_sees_more_than_content_is_always_asked;
 
     120 notice::every_process_is_told_with_its_lineage;
     120 notice::a_stopped_engine_loses_what_is_counted_exactly;

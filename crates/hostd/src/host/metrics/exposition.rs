@@ -274,6 +274,12 @@ fn whole(page: &mut Page, ledger: &Ledger) {
             "Cached verdicts dropped for a writer, since the keeper started.",
             counters.lease_breaks,
         ),
+        (
+            "outrigger_empty_files_total",
+            COUNTER,
+            "Opens of empty files allowed without asking, since every engine had allowed empty content before, since the keeper started.",
+            counters.empty,
+        ),
     ];
     for (name, kind, help, value) in single {
         page.family(name, kind, help);
