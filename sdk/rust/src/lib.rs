@@ -50,6 +50,7 @@ mod loading;
 mod notice;
 mod question;
 mod run;
+mod table;
 
 pub use content::{Content, ContentAbsent, READ_AHEAD_MAX};
 pub use engine::{Engine, Judgement, Loaded, Loader};

@@ -15,6 +15,7 @@ use crate::engine::Engine;
 use crate::inbox::Inbox;
 use crate::listener;
 use crate::loading::Loading;
+use crate::table::Table;
 
 /// Where an engine finds its content folder.
 pub const CONTENT_DIR: &str = "/content";
@@ -129,11 +130,12 @@ pub fn run_on(
         }
     };
     let control = Arc::new(control);
-    let orders =
-        listener::start(Arc::clone(&control), events.doorbell()).map_err(RunError::Control)?;
-    let desk = Desk::new(events, verdicts, Inbox::new(content), orders, control);
-    let loading = Loading::new(content_dir, desk.bell());
-    desk.serve(&mut engine, loading, description)
+    let table = Table::new(events, verdicts, Inbox::new(content));
+    let bell = table.bell();
+    let orders = listener::start(Arc::clone(&control), bell.clone()).map_err(RunError::Control)?;
+    let desk = Desk::new(orders, control);
+    let loading = Loading::new(content_dir, bell);
+    desk.serve(table, &mut engine, loading, description)
 }
 
 /// Opens the negotiation; `None` if the host went away meanwhile.
