@@ -8,6 +8,7 @@ use outrigger_api::{Loss, Verdict};
 
 use crate::notice::{Notice, Pressure};
 use crate::question::Question;
+use crate::shift::Judges;
 
 /// An engine. All methods are called by one thread, one at a time.
 pub trait Engine: 'static {
@@ -41,6 +42,14 @@ pub trait Engine: 'static {
 
     /// Judges one question. Somebody waits for the answer, until [`Question::remaining`] is over.
     fn judge(&mut self, question: &Question<'_>) -> Judgement;
+
+    /// For an engine whose judgement of one question can take longer than anybody waits, and cannot be stopped:
+    /// what judges in place of [`Self::judge`], on threads of its own, so that one that is late is answered for
+    /// and left behind, and others go on. Asked for at the start and after each load, whose content the judges
+    /// judge by. Such an engine is asked and not told: [`Self::notice`] and what belongs to it are not called.
+    fn judges(&self) -> Option<Judges> {
+        None
+    }
 
     /// Is told of something that has happened. Notices come in their order; questions overtake them, so
     /// that one waits for one call of this at most.

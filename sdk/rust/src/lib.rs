@@ -18,6 +18,10 @@
 //! questions, and those that come meanwhile wait for it, unless the engine has a [`Loader`]: that one
 //! reads the content on a thread of its own, and the judge goes on by the old.
 //!
+//! An engine that cannot bound its own time has judges ([`Engine::judges`]): threads that take turns at the ring,
+//! one at a time, while the thread that called [`run`] looks at the clock, answers for a judge that is late
+//! and puts the next one in his place.
+//!
 //! A file on FUSE or a network file system can keep its readers waiting for ever. The SDK reads such a
 //! file before it asks the judge, on up to four more threads, while the judge is asked about others. It
 //! takes up to [`READ_AHEAD_MAX`] bytes of memory for each thread, which the manifest's limits must leave
@@ -50,6 +54,7 @@ mod loading;
 mod notice;
 mod question;
 mod run;
+mod shift;
 mod table;
 
 pub use content::{Content, ContentAbsent, READ_AHEAD_MAX};
@@ -61,3 +66,4 @@ pub use outrigger_api::{
 };
 pub use question::Question;
 pub use run::{CONTENT_DIR, Ended, RunError, content_dir, run, run_in, run_on};
+pub use shift::{Judges, LATE_MAX, Shift};

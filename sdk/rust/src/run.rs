@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use outrigger_api::frame::v1::{Hello, Welcome, to_engine, to_host};
 use outrigger_api::frame::{CONTRACT, FRAME_MAX, FrameError, decode_to_engine};
-use outrigger_dock::{EventReader, RingCorrupt, VerdictWriter, control, inherited};
+use outrigger_dock::{Doorbell, EventReader, RingCorrupt, VerdictWriter, control, inherited};
 
 use crate::desk::{self, Desk};
 use crate::engine::Engine;
 use crate::inbox::Inbox;
 use crate::listener;
 use crate::loading::Loading;
+use crate::shift;
 use crate::table::Table;
 
 /// Where an engine finds its content folder.
@@ -71,6 +72,12 @@ pub enum RunError {
     /// The host moved its cursor to where it cannot be.
     #[error("the verdict ring is corrupt")]
     VerdictsCorrupt(#[source] RingCorrupt),
+    /// No thread could be started to judge on.
+    #[error("no thread can be started to judge on")]
+    Thread(#[source] io::Error),
+    /// What the engine gave to judge returned before its time.
+    #[error("a judge has left though nobody relieved him")]
+    JudgeLeft,
     /// The content could not be loaded at the start.
     #[error("the content was refused: {why}")]
     Content {
@@ -131,11 +138,19 @@ pub fn run_on(
     };
     let control = Arc::new(control);
     let table = Table::new(events, verdicts, Inbox::new(content));
-    let bell = table.bell();
+    let judges = engine.judges();
+    let bell = match &judges {
+        // The bell of the ring is the judges'.
+        Some(_) => Doorbell::new().map_err(RunError::Rings)?,
+        None => table.bell(),
+    };
     let orders = listener::start(Arc::clone(&control), bell.clone()).map_err(RunError::Control)?;
     let desk = Desk::new(orders, control);
-    let loading = Loading::new(content_dir, bell);
-    desk.serve(table, &mut engine, loading, description)
+    let loading = Loading::new(content_dir, bell.clone());
+    match judges {
+        Some(judges) => shift::serve(desk, table, bell, &mut engine, judges, loading, description),
+        None => desk.serve(table, &mut engine, loading, description),
+    }
 }
 
 /// Opens the negotiation; `None` if the host went away meanwhile.

@@ -6,6 +6,7 @@ mod judging;
 mod loading;
 mod notices;
 mod orders;
+mod shifts;
 mod slow;
 
 use std::path::Path;
