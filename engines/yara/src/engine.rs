@@ -1,13 +1,14 @@
-//! The engine: reads a file, has it scanned, and says what came of it.
+//! The engine: reads a file, scans it, and says what came of it.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
-use outrigger_sdk::{Content, Engine, Judgement, Loaded, Loader, Question};
+use outrigger_sdk::{Content, Engine, Judgement, Judges, Loaded, Loader, Question, Shift};
+use yara_x::{Rules, ScanError, Scanner};
 
 use crate::options::{Options, OverSize};
 use crate::rules::RuleSet;
-use crate::scanners::{Outcome, Ready, Scanners};
 
 /// Bytes that the buffer has at first, and at least grows by.
 const BUFFER_BYTES: usize = 64 << 10;
@@ -19,29 +20,13 @@ const PIECE_BYTES: usize = 1 << 20;
 pub struct Yara {
     options: Options,
     /// `None` while no rule is in force.
-    scanners: Option<Scanners>,
-    /// Used for every file, so that only a larger one than before costs an allocation.
-    buffer: Vec<u8>,
+    rules: Option<Arc<Rules>>,
 }
 
 impl Yara {
     /// The engine, without rules.
     pub fn new(options: Options) -> Self {
-        Self { options, scanners: None, buffer: Vec::new() }
-    }
-
-    /// Judges by these rules from now on, or by none.
-    fn take(&mut self, ready: Option<Ready>) {
-        match (&mut self.scanners, ready) {
-            (Some(scanners), Some(ready)) => scanners.replace(ready),
-            (scanners, ready) => *scanners = ready.map(Scanners::new),
-        }
-    }
-
-    /// How long this question may wait for its scan. A quarter of what is left stays with those behind it.
-    fn wait(&self, question: &Question<'_>) -> Duration {
-        let left = question.remaining().map_or(self.options.scan_time, |left| left / 4 * 3);
-        self.options.scan_time.min(left)
+        Self { options, rules: None }
     }
 }
 
@@ -56,46 +41,80 @@ impl Engine for Yara {
 
     /// Thousands of rules take seconds to compile, so that is not done where questions wait.
     fn loader(&self) -> Option<Loader<Self>> {
-        let longest = self.options.scan_time;
         Some(Box::new(move |folder| {
             let set = RuleSet::compile(folder).map_err(|error| error.to_string())?;
             let description = set.description();
-            let ready = (!set.is_empty()).then(|| Ready::new(set.into_rules(), longest));
-            Ok(Loaded::new(description, move |engine: &mut Self| engine.take(ready)))
+            let rules = (!set.is_empty()).then(|| Arc::new(set.into_rules()));
+            Ok(Loaded::new(description, move |engine: &mut Self| engine.rules = rules))
         }))
     }
 
-    fn judge(&mut self, question: &Question<'_>) -> Judgement {
-        if self.scanners.is_none() {
-            return Judgement::allow();
+    /// YARA-X cannot be stopped, so a scan that is late is left to itself.
+    fn judges(&self) -> Option<Judges> {
+        let (options, rules) = (self.options, self.rules.clone());
+        Some(Arc::new(move |shift| match &rules {
+            Some(rules) => judge_by(rules, &options, shift),
+            None => shift.judge(|question| wait(&options, question), |_| Judgement::allow()),
+        }))
+    }
+
+    fn judge(&mut self, _question: &Question<'_>) -> Judgement {
+        Judgement::abstain("judged by its judges alone")
+    }
+}
+
+/// How long this question may take. A quarter of what is left stays with those behind it.
+fn wait(options: &Options, question: &Question<'_>) -> Duration {
+    let left = question.remaining().map_or(options.scan_time, |left| left / 4 * 3);
+    options.scan_time.min(left)
+}
+
+/// Judges with a scanner that is warm before the first question, and a buffer, both used for every file.
+fn judge_by(rules: &Rules, options: &Options, shift: &mut Shift) {
+    let mut scanner = Scanner::new(rules);
+    // YARA-X counts its looks at the clock, one each second. The first may come at once, so one more is
+    // needed than seconds are waited. By then nobody waits: it is how a scan that is late comes to an end.
+    let own_limit = Duration::from_secs(options.scan_time.as_secs() + 2);
+    // One match of a pattern tells as much as a thousand of them, unless a rule counts them.
+    scanner.set_timeout(own_limit).fast_scan(true);
+    // What it finds in nothing is of no interest.
+    let _ = scanner.scan(b"");
+    let mut buffer = Vec::new();
+    shift.judge(
+        |question| wait(options, question),
+        |question| judge(&mut scanner, &mut buffer, options, question),
+    );
+}
+
+fn judge(
+    scanner: &mut Scanner<'_>,
+    buffer: &mut Vec<u8>,
+    options: &Options,
+    question: &Question<'_>,
+) -> Judgement {
+    let content = match question.content() {
+        Ok(content) => content,
+        Err(absent) => return Judgement::abstain(absent.to_string()),
+    };
+    let max = options.scan_bytes;
+    match content.len() {
+        Ok(len) if len > max as u64 && options.over_size == OverSize::Abstain => {
+            return Judgement::abstain(format!("{len} bytes, over the limit of {max}"));
         }
-        let content = match question.content() {
-            Ok(content) => content,
-            Err(absent) => return Judgement::abstain(absent.to_string()),
-        };
-        let max = self.options.scan_bytes;
-        match content.len() {
-            Ok(len) if len > max as u64 && self.options.over_size == OverSize::Abstain => {
-                return Judgement::abstain(format!("{len} bytes, over the limit of {max}"));
-            }
-            Ok(_) => {}
-            Err(error) => return Judgement::abstain(format!("cannot read: {error}")),
-        }
-        let len = match read(content, &mut self.buffer, max, question) {
-            Ok(len) => len,
-            Err(error) => return Judgement::abstain(format!("cannot read: {error}")),
-        };
-        let wait = self.wait(question);
-        let Some(scanners) = &mut self.scanners else { return Judgement::allow() };
-        match scanners.scan(&mut self.buffer, len, wait) {
-            Outcome::Clean => Judgement::allow(),
-            Outcome::Rule(name) => Judgement::deny(name),
-            Outcome::Late => {
-                Judgement::abstain(format!("the scan took longer than {} ms", wait.as_millis()))
-            }
-            Outcome::Busy => Judgement::abstain("every scanner is held by a scan that is late"),
-            Outcome::Failed(why) => Judgement::abstain(why),
-        }
+        Ok(_) => {}
+        Err(error) => return Judgement::abstain(format!("cannot read: {error}")),
+    }
+    let len = match read(content, buffer, max, question) {
+        Ok(len) => len,
+        Err(error) => return Judgement::abstain(format!("cannot read: {error}")),
+    };
+    match scanner.scan(&buffer[..len]) {
+        Ok(results) => match results.matching_rules().next() {
+            None => Judgement::allow(),
+            Some(rule) => Judgement::deny(rule.identifier()),
+        },
+        Err(ScanError::Timeout) => Judgement::abstain("YARA-X ended the scan by its own limit"),
+        Err(error) => Judgement::abstain(error.to_string()),
     }
 }
 

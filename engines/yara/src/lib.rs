@@ -7,11 +7,11 @@
 //! ones and a scanner for them are ready. A verdict depends on the bytes alone, so what would make it depend on more is not there: no
 //! `include`, no `time` module, no external variables.
 //!
-//! **Time.** YARA-X looks at its own time limit once a second, which is longer than a question may take. So
-//! the scan runs on a thread of its own, and the thread that judges waits for it no longer than
-//! [`Options::scan_time`] and three quarters of what is left to the question. A scan that takes longer is
-//! abstained from and left to itself: YARA-X ends it some two seconds later. The next question gets another
-//! scanner. While [`LATE_MAX`] scans are late, further questions are abstained from at once.
+//! **Time.** YARA-X looks at its own time limit once a second, which is longer than a question may take, and
+//! cannot be stopped. So the SDK looks at the clock ([`outrigger_sdk::Engine::judges`]): a file whose reading and
+//! scan take longer than [`Options::scan_time`], or three quarters of what is left to the question, is abstained from, and
+//! the scan is left to itself; YARA-X ends it some two seconds later. The next question gets another scanner.
+//! While [`outrigger_sdk::LATE_MAX`] scans are late, further questions are abstained from at once.
 //!
 //! **Size.** Of a file over [`Options::scan_bytes`] the beginning is scanned, or nothing and the engine
 //! abstains: [`OverSize`].
@@ -24,9 +24,7 @@
 mod engine;
 mod options;
 mod rules;
-mod scanners;
 
 pub use engine::Yara;
 pub use options::{Options, OptionsError, OverSize};
 pub use rules::{ALL_BYTES_MAX, FILE_BYTES_MAX, FILES_MAX, RuleSet, RulesError};
-pub use scanners::LATE_MAX;

@@ -4,10 +4,10 @@ use std::fs::{File, OpenOptions};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use outrigger_engine_yara::{LATE_MAX, Options, OverSize};
+use outrigger_engine_yara::{Options, OverSize};
 use outrigger_sdk::kit::v1::{Heartbeat, Reload, to_engine, to_host};
 use outrigger_sdk::kit::{Ask, ContentAbsent};
-use outrigger_sdk::{Event, Verdict};
+use outrigger_sdk::{Event, LATE_MAX, Verdict};
 
 use crate::{RULE, allowed, denied, dock, folder, patient, write};
 
@@ -87,7 +87,7 @@ fn a_slow_scan_is_abstained_from_in_time_and_those_behind_it_are_judged() {
     assert_eq!(
         told,
         [
-            (Verdict::Abstain, "the scan took longer than 50 ms"),
+            (Verdict::Abstain, "took longer than 50 ms"),
             (Verdict::Deny, "begins_bad"),
             (Verdict::Allow, ""),
             (Verdict::Deny, "begins_bad"),
@@ -106,7 +106,7 @@ fn a_slow_scan_leaves_a_quarter_of_its_questions_time() {
     let slow = host.judged(Ask::open(b"slow").within(Duration::from_millis(400)));
 
     assert_eq!(slow.0, Verdict::Abstain);
-    assert!(slow.1.starts_with("the scan took longer than "), "{}", slow.1);
+    assert!(slow.1.starts_with("took longer than "), "{}", slow.1);
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn while_too_many_scans_are_late_the_rest_is_abstained_from_at_once() {
         after = host.judged(Ask::open(b"BAD"));
     }
 
-    let busy = "every scanner is held by a scan that is late".to_owned();
+    let busy = "every judge is held up by a question that is late".to_owned();
     assert_eq!(over, (Verdict::Abstain, busy));
     assert_eq!(after, denied("begins_bad"));
 }
@@ -163,6 +163,21 @@ fn a_reload_brings_new_rules_into_force() {
     write(&folder, "test.yar", "rule other { strings: $a = \"WORSE\" condition: $a }");
 
     assert_eq!(host.reload(), Ok("1 rule of 1 file".to_owned()));
+    assert_eq!(host.judged(Ask::open(b"BAD")), allowed());
+    assert_eq!(host.judged(Ask::open(b"WORSE")), denied("other"));
+}
+
+#[test]
+fn new_rules_are_in_force_while_a_scan_by_the_old_ones_is_late() {
+    let folder = folder(&[SLOW_RULE, RULE].concat());
+    let options = Options { scan_time: Duration::from_millis(50), ..Options::default() };
+    let mut host = dock(options, folder.path());
+    assert_eq!(host.judged(Ask::open(b"slow")).0, Verdict::Abstain);
+
+    write(&folder, "test.yar", "rule other { strings: $a = \"WORSE\" condition: $a }");
+
+    assert_eq!(host.reload(), Ok("1 rule of 1 file".to_owned()));
+    assert_eq!(host.judged(Ask::open(b"slow")), allowed());
     assert_eq!(host.judged(Ask::open(b"BAD")), allowed());
     assert_eq!(host.judged(Ask::open(b"WORSE")), denied("other"));
 }
