@@ -197,7 +197,7 @@ fn an_engine_that_is_gone_is_told_so() {
 
     let sent = content::send(host.as_fd(), case(1), file("one").as_fd());
 
-    assert_eq!(sent, Err(SendError::Gone(rustix::io::Errno::PIPE)));
+    assert_eq!(sent, Err(SendError::Gone(Errno::PIPE)));
 }
 
 #[test]
@@ -206,7 +206,7 @@ fn an_engine_can_send_the_host_no_descriptor_on_the_content_socket() {
 
     let sent = content::send(engine.as_fd(), case(1), file("one").as_fd());
 
-    assert_eq!(sent, Err(SendError::Gone(rustix::io::Errno::PIPE)));
+    assert_eq!(sent, Err(SendError::Gone(Errno::PIPE)));
 }
 
 #[test]

@@ -90,6 +90,8 @@ fn ask(core: &mut Core, file: u8) {
         may_block: false,
         read_at: 1,
         deadline: 1000,
+        empty: false,
+        stand_in: None,
         content: Vec::new(),
     };
     let mut ended = Vec::new();

@@ -39,6 +39,8 @@ fn intake(file: &File, path: &str) -> Intake {
         may_block: false,
         read_at: 0,
         deadline: 0,
+        empty: false,
+        stand_in: None,
         content: Vec::new(),
     }
 }
