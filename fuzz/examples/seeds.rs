@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 
+use outrigger_api::fetch::{Cause, Place, Reply, Request};
 use outrigger_api::frame::{encode_to_engine, encode_to_host, v1};
 use outrigger_api::record::{Detail, EVENT_MAX, EventHeader, VerdictRecord, present, write_event};
 use outrigger_api::{CaseId, Event, Verdict};
@@ -55,6 +56,16 @@ fn main() {
     ] {
         write(&format!("frame/{name}"), &encode_to_engine(message));
     }
+
+    let [metadata, targets] = ["https://example.org/metadata/", "/srv/targets/"].map(Into::into);
+    let start = Request::Start { metadata, targets, silence_ms: 20_000 };
+    let get = Request::Get { place: Place::Metadata, path: "1.root.json".into(), limit: 512_000 };
+    let whole = [Reply::Ready("".into()), Reply::Begin(Some(3)), Reply::Data(b"{}\n"), Reply::End];
+    let failed = [Reply::Begin(None), Reply::Failed(Cause::TooSlow, "nothing came".into())];
+    write("fetch/asked", &[start.frame(), get.frame()].concat());
+    write("fetch/whole", &whole.map(|reply| reply.frame()).concat());
+    write("fetch/failed", &failed.map(|reply| reply.frame()).concat());
+    write("fetch/missing", &Reply::Missing.frame());
 
     let open = fanotify(0x0001_0000, 9, Some(10));
     let exec = fanotify(0x0004_0000, 11, None);

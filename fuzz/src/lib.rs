@@ -9,6 +9,7 @@ pub mod changes;
 pub mod config;
 pub mod content;
 pub mod fanotify;
+pub mod fetch;
 pub mod frame;
 pub mod hashlist;
 pub mod log;

@@ -39,6 +39,7 @@ const TARGETS: &[Target] = &[
     target("updates", "where releases come from", 16_384, Some("settings")),
     target("package", "packages of releases", 65_536, None),
     target("release", "descriptions and lists of releases", 16_384, Some("settings")),
+    target("fetch", "frames of the child that downloads", 4_096, None),
     target("log", "engines' log lines", 8_192, None),
 ];
 
