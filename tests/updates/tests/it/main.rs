@@ -3,3 +3,4 @@
 mod client;
 mod cut;
 mod preflight;
+mod publishing;
