@@ -93,7 +93,7 @@ impl Store {
     }
 
     /// Opens the store for looking only, beside whoever changes it. A folder with nothing in it is an empty
-    /// store.
+    /// store. On a full disk a reader may keep writers waiting, so let go of it when what was asked is known.
     ///
     /// # Errors
     ///

@@ -221,7 +221,11 @@ impl Scenario for ThroughStore {
 }
 
 /// The version in force, whose files must be whole.
-fn in_force(state: &Path, part: Part) -> Result<Option<String>> {
+///
+/// # Errors
+///
+/// The store's, or that they are not.
+pub fn in_force(state: &Path, part: Part) -> Result<Option<String>> {
     let reader = Store::open_read(state)?;
     let Some(active) = reader.active(&engine()?, part)? else { return Ok(None) };
     whole(&active.dir, active.tree).with_context(|| format!("{part} {}", active.version))?;

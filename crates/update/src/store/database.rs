@@ -1,6 +1,7 @@
 //! The database file: made, opened, checked.
 
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -111,8 +112,13 @@ impl Database {
         if is_fresh(slots)? {
             return Ok(None);
         }
-        let opened = connect(&slots.path().join(NAME), OpenFlags::SQLITE_OPEN_READ_ONLY)
+        let path = slots.path().join(NAME);
+        let opened = connect(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)
             .and_then(|connection| Ok((layout(&connection)?, connection)));
+        let opened = match opened {
+            Err(error) if error.is_of_the_disk() => alone(&path, slots.has_content(WAL)?),
+            opened => opened,
+        };
         let (found, connection) = opened.map_err(|error| error.at(slots.path()))?;
         match found {
             Layout::Newer { found, readable_from } if readable_from > LAYOUT => {
@@ -171,6 +177,33 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cell_size_check", true)?;
     Ok(connection)
+}
+
+/// Opens it for looking where SQLite cannot make its files beside it: on a full disk, or one that may only be read, the
+/// host must know as well what it is to run.
+///
+/// With commits in the log, the index of the log is kept in memory, and so nobody else may have the database open
+/// meanwhile; whoever has, has made the files. Without, nothing but the database is looked at, and not locked: an
+/// update that finds room just then may change it meanwhile, which the hash of what is in force shows.
+fn alone(path: &Path, has_log: bool) -> Result<(Layout, Connection), StoreError> {
+    if has_log {
+        let connection = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.pragma_update(None, "locking_mode", "exclusive")?;
+        connection.pragma_update(None, "query_only", true)?;
+        return Ok((layout(&connection)?, connection));
+    }
+    let mut uri = String::from("file:");
+    for &byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._".contains(&byte) {
+            uri.push(char::from(byte));
+        } else {
+            uri.push_str(&format!("%{byte:02x}"));
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+    let connection = connect(Path::new(&uri), flags)?;
+    Ok((layout(&connection)?, connection))
 }
 
 /// Commits go to a file beside the database first, and are on the disk when they return.

@@ -182,6 +182,16 @@ impl StoreError {
         Self::Damaged { path: path.to_owned(), detail: detail.into() }
     }
 
+    /// Whether SQLite could not do with its files what it wanted to, rather than found something wrong in them.
+    pub(super) fn is_of_the_disk(&self) -> bool {
+        use rusqlite::ErrorCode as Code;
+        let Self::Database { source, .. } = self else { return false };
+        matches!(
+            source.sqlite_error_code(),
+            Some(Code::DiskFull | Code::SystemIoFailure | Code::CannotOpen)
+        )
+    }
+
     /// The same, with the path of the database of `state_dir`, and told by what really stopped it.
     pub(super) fn at(self, state_dir: &Path) -> Self {
         let path = state_dir.join(super::database::NAME);

@@ -103,6 +103,15 @@ impl Slots {
         }
     }
 
+    /// Whether a file of this name lies in the state folder and is not empty.
+    pub(super) fn has_content(&self, name: &str) -> Result<bool, StoreError> {
+        match rustix::fs::statat(&self.root, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(stat.st_size > 0),
+            Err(Errno::NOENT) => Ok(false),
+            Err(error) => Err(StoreError::file("look at", self.path.join(name), error)),
+        }
+    }
+
     /// Removes a file of the state folder, if it is there.
     pub(super) fn remove_file(&self, name: &str) -> Result<(), StoreError> {
         match rustix::fs::unlinkat(&self.root, name, AtFlags::empty()) {

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! outrigger-test-install store {right|late-files|files-after-commit} STATE VERSION
+//! outrigger-test-install look at STATE -
 //! outrigger-test-install file {durable|unsynced-file|unsynced-folder} FOLDER VERSION
 //! ```
 
@@ -27,7 +28,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[String]) -> Result<()> {
     let [what, manner, folder, version] = arguments else {
-        bail!("four words are needed: store or file, a manner, a folder, a version");
+        bail!("four words are needed: store, look or file, a manner, a folder, a version");
     };
     match what.as_str() {
         "store" => {
@@ -35,8 +36,13 @@ fn run(arguments: &[String]) -> Result<()> {
             let (_, manner) = manner.context("no such manner")?;
             install::install(Path::new(folder), Part::Content, version, manner, &say)
         }
+        "look" => {
+            let version = install::in_force(Path::new(folder), Part::Content)?;
+            say(version.as_deref().unwrap_or("nothing"));
+            Ok(())
+        }
         "file" => replace(Path::new(folder), version, manner),
-        _ => bail!("{what:?} is neither store nor file"),
+        _ => bail!("{what:?} is none of store, look, file"),
     }
 }
 

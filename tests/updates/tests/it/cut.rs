@@ -6,7 +6,8 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use outrigger_update_tests::install::{AFTER, BEFORE, Manner, STAGING, ThroughStore};
-use outrigger_update_tests::{Effort, Scenario, cut, full, kill};
+use outrigger_update_tests::trace::{Fate, Tracer};
+use outrigger_update_tests::{Effort, Scenario, cut, full, kill, tree};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_outrigger-test-install");
 
@@ -105,6 +106,39 @@ fn a_disk_that_is_full_from_any_system_call_on_leaves_one_version_in_force_and_i
             "{report}"
         );
     }
+}
+
+/// What a host sees that looks when nothing more can be written, after an update with this fate.
+#[cfg(target_arch = "x86_64")]
+fn seen_on_a_full_disk(fate: Fate) -> Result<String> {
+    let place = tree::scratch()?;
+    let update = through_store(Manner::Right, false);
+    update.prepare(place.path())?;
+    Tracer::noting(place.path())?.run(&mut update.command(place.path()), fate)?;
+    let mut look = Command::new(PROGRAM);
+    look.args(["look", "at"]).arg(place.path().join("state")).arg("-");
+    let run = Tracer::noting(place.path())?.run(&mut look, Fate::FullFrom(1))?;
+    ensure!(run.code == Some(0) && run.refused > 0, "{run:?}");
+    Ok(run.said)
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn the_host_knows_what_is_in_force_on_a_full_disk() {
+    let seen = seen_on_a_full_disk(Fate::Spared).expect("a look");
+
+    assert_eq!(seen, "2.0.0\n");
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn the_host_knows_what_is_in_force_on_a_full_disk_after_a_kill() {
+    let log = cut::record(&through_store(Manner::Right, false)).expect("an update");
+    let checkpoint = log.syncs_before(AFTER) as u64 + 1;
+
+    let seen = seen_on_a_full_disk(Fate::KilledAtSync(checkpoint)).expect("a look");
+
+    assert_eq!(seen, "2.0.0\n");
 }
 
 #[test]
