@@ -17,7 +17,7 @@
 //! everything in these rows, slot and tree digest too, so a reader finds them whole or knows that they are
 //! not. Damage elsewhere stops whoever wants to *change* something ([`Store::open`] checks the whole file),
 //! and not the host that asks what it is to run. A journal written by a later version is read as long as that
-//! version says that this one can.
+//! version says that this one can, and the host needs no room on the disk to know what is in force.
 //!
 //! **Order of an install.** The row that says what lay in the slot is deleted, then the slot is cleared and
 //! filled, every file and folder is made durable, from the leaves up to the state folder, and only then does the

@@ -10,6 +10,9 @@
 //! [`Scenario`] is all that there is to replace: what is run, on what, and what must hold afterwards. It may be any
 //! program, with threads and children; [`install`] is a small one.
 //!
+//! Besides, [`kill`] kills the program as each of its system calls begins, [`full`] refuses it everything that takes
+//! room from there on, and [`cut::explore_after_kills`] cuts off the run that follows upon a killed one.
+//!
 //! # The model of the disk
 //!
 //! A disk holds what was made durable, and of the rest anything:
