@@ -6,7 +6,9 @@ use std::path::Path;
 use outrigger_api::fetch::{Cause, Place, Reply, Request};
 use outrigger_api::frame::{encode_to_engine, encode_to_host, v1};
 use outrigger_api::record::{Detail, EVENT_MAX, EventHeader, VerdictRecord, present, write_event};
-use outrigger_api::{CaseId, Event, Verdict};
+use outrigger_api::sample::{Sample, Standing};
+use outrigger_api::{Answer, CaseId, Event, Verdict};
+use outrigger_sensor::recording::{Header, Kept, Writer, encode};
 use zerocopy::FromZeros;
 
 fn main() {
@@ -19,6 +21,9 @@ fn main() {
         write(&name, &vote(verdict).to_bytes());
     }
     write("record/event", &event());
+    for (name, bytes) in recordings() {
+        write(&format!("recording/{name}"), &bytes);
+    }
 
     let hello = v1::Hello {
         contract_min: 1,
@@ -151,4 +156,32 @@ fn info(kind: u8, body: &[u8]) -> Vec<u8> {
     bytes.extend(body);
     bytes.resize(len, 0);
     bytes
+}
+
+/// A recording with an object, one that was cut off, and the body of a sample.
+fn recordings() -> [(&'static str, Vec<u8>); 3] {
+    let header = Header {
+        made_ms: 1,
+        origin: "seed".to_owned(),
+        kept: Kept::Bytes,
+        without_credentials: true,
+        without_paths: vec![b"/home".to_vec()],
+    };
+    let mut writer = Writer::new(Vec::new(), &header).expect("into memory");
+    let digest = writer.blob(b"MZ").expect("into memory");
+    let sample = Sample {
+        event: Event::FileOpen,
+        credentials: Some((0, 0)),
+        path: Some(b"/bin/true".to_vec()),
+        attributes: Some((2, 3)),
+        content: Ok(digest),
+        standing: Standing { known_good: true, guarded: true },
+        answer: Some(Answer::Deny),
+    };
+    writer.sample(&sample).expect("into memory");
+    let whole = writer.end().expect("into memory");
+    let cut = whole[..whole.len() - 60].to_vec();
+    let mut body = Vec::new();
+    encode(&sample, &mut body);
+    [("whole", whole), ("cut", cut), ("sample", body)]
 }

@@ -18,6 +18,7 @@ pub mod memory;
 pub mod mounts;
 pub mod package;
 pub mod record;
+pub mod recording;
 pub mod release;
 pub mod request;
 pub mod ring;

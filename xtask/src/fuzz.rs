@@ -28,6 +28,7 @@ const TARGETS: &[Target] = &[
     target("config", "host configuration", 16_384, Some("settings")),
     target("content", "released content", 16_384, None),
     target("record", "event and verdict records", 4_400, None),
+    target("recording", "recorded events", 16_384, None),
     target("ring", "both rings, step by step, hostile peer", 4_096, None),
     target("frame", "control frames and handshake", 8_256, None),
     target("request", "operator's requests", 12_288, Some("request")),

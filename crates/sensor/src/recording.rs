@@ -28,6 +28,9 @@ mod redaction;
 mod sample;
 mod writer;
 
+use std::io;
+use std::path::{Path, PathBuf};
+
 pub use corpus::{Corpus, Samples};
 pub use error::RecordingError;
 pub use header::{Header, Kept};
@@ -64,6 +67,27 @@ const fn body_max(kind: u8) -> Option<usize> {
 pub const FILE_PREFIX: &str = "recording-";
 /// How they end.
 pub const FILE_SUFFIX: &str = ".rec";
+
+/// The files that a host keeps in `folder`, its state folder, with their numbers, oldest first. The newest is
+/// the one that it writes to, if it runs.
+///
+/// # Errors
+///
+/// If the folder cannot be read.
+pub fn files_in(folder: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| name.strip_prefix(FILE_PREFIX));
+        let number = number.and_then(|rest| rest.strip_suffix(FILE_SUFFIX));
+        if let Some(number) = number.and_then(|number| number.parse().ok()) {
+            found.push((number, entry.path()));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
 
 /// The SHA-256 of `bytes`.
 pub fn sum(bytes: &[u8]) -> [u8; 32] {

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use outrigger_api::settings::HostConfig;
-use outrigger_sensor::recording::{FILE_PREFIX, FILE_SUFFIX, Header, Kept, Redaction, encode, sum};
+use outrigger_sensor::recording::{Header, Kept, Redaction, encode, files_in, sum};
 use serde::Serialize;
 
 use super::{Fresh, now_ms, origin, salvage};
@@ -56,7 +56,8 @@ pub(super) fn run(
         Some(folder) => folder.clone(),
         None => configured()?,
     };
-    let files = files(&folder)?;
+    let files = files_in(&folder).with_context(|| shown(&folder))?;
+    let files: Vec<PathBuf> = files.into_iter().map(|(_, file)| file).collect();
     if files.is_empty() {
         bail!(
             "there is no recording in {}: is `record.enabled = true` in the host's configuration?",
@@ -148,20 +149,4 @@ fn configured() -> Result<PathBuf> {
         return Ok(HostConfig::default().state_dir);
     }
     Ok(HostConfig::read(file)?.state_dir)
-}
-
-/// The host's files, oldest first.
-fn files(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).with_context(|| shown(folder))? {
-        let entry = entry.with_context(|| shown(folder))?;
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|name| name.strip_prefix(FILE_PREFIX));
-        let number = number.and_then(|rest| rest.strip_suffix(FILE_SUFFIX));
-        if let Some(number) = number.and_then(|number| number.parse::<u64>().ok()) {
-            found.push((number, entry.path()));
-        }
-    }
-    found.sort_unstable();
-    Ok(found.into_iter().map(|(_, path)| path).collect())
 }

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use outrigger_api::control::Recording;
 use outrigger_api::sample::Sample;
-use outrigger_sensor::recording::{FILE_PREFIX, FILE_SUFFIX, Header, Kept, Redaction, Writer};
+use outrigger_sensor::recording::{
+    FILE_PREFIX, FILE_SUFFIX, Header, Kept, Redaction, Writer, files_in,
+};
 
 use super::Offer;
 use crate::host::{journal, private};
@@ -55,9 +57,9 @@ struct Current {
 impl Files {
     /// The recording in `folder`, of which earlier hosts may have left files.
     pub(super) fn new(folder: &Path, bytes_max: u64, kept: Kept, redaction: &Redaction) -> Self {
-        let mut found = found(folder);
-        found.sort_unstable();
-        let next = found.last().map_or(1, |(number, ..)| number.saturating_add(1));
+        // A folder that is not there yet has none.
+        let found = files_in(folder).unwrap_or_default();
+        let next = found.last().map_or(1, |(number, _)| number.saturating_add(1));
         let without_paths =
             redaction.paths.iter().map(|path| path.as_os_str().as_bytes().to_vec()).collect();
         Self {
@@ -71,7 +73,7 @@ impl Files {
                 without_paths,
             },
             current: None,
-            older: found.into_iter().map(|(_, path, bytes)| (path, bytes)).collect(),
+            older: found.into_iter().map(|(_, path)| with_bytes(path)).collect(),
             next,
             seen: HashSet::new(),
             kept: 0,
@@ -199,8 +201,7 @@ impl Files {
             let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
             file.sync_data()
         });
-        let bytes = std::fs::metadata(&path).map_or(0, |known| known.len());
-        self.older.push_back((path, bytes));
+        self.older.push_back(with_bytes(path));
         ended?;
         self.unflushed = 0;
         Ok(())
@@ -216,10 +217,9 @@ impl Files {
         self.kept = self.kept.saturating_sub(lost);
         self.unwritten = self.unwritten.saturating_add(lost);
         if let Some(Current { path, writer }) = self.current.take() {
-            let bytes = std::fs::metadata(&path).map_or(0, |known| known.len());
             // Without writing again what the disk did not take.
             let (_file, _lost) = writer.abandon().into_parts();
-            self.older.push_back((path, bytes));
+            self.older.push_back(with_bytes(path));
         }
     }
 }
@@ -238,15 +238,10 @@ pub(super) fn name(offer: &Offer) -> u64 {
     ))
 }
 
-/// The files that are there: number, path, bytes.
-fn found(folder: &Path) -> Vec<(u64, PathBuf, u64)> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let known = |entry: std::fs::DirEntry| {
-        let name = entry.file_name();
-        let number = name.to_str()?.strip_prefix(FILE_PREFIX)?.strip_suffix(FILE_SUFFIX)?;
-        Some((number.parse().ok()?, entry.path(), entry.metadata().ok()?.len()))
-    };
-    entries.filter_map(known).collect()
+/// A file and its bytes.
+fn with_bytes(path: PathBuf) -> (PathBuf, u64) {
+    let bytes = std::fs::metadata(&path).map_or(0, |known| known.len());
+    (path, bytes)
 }
 
 /// The machine, for people: its kernel and its distribution.
