@@ -7,7 +7,7 @@ use outrigger_api::record::{ContentAbsent, PATH_MAX};
 use outrigger_api::sample::{Digest, Sample, Standing};
 use outrigger_api::{Answer, Event};
 use outrigger_sensor::recording::{
-    BLOB_MAX, Counts, Header, Item, Kept, Reader, RecordingError, Redaction, Writer,
+    BLOB_MAX, Corpus, Counts, Header, Item, Kept, Reader, RecordingError, Redaction, Writer, sum,
 };
 use proptest::prelude::*;
 
@@ -261,7 +261,7 @@ fn any_sample() -> impl Strategy<Value = Sample> {
 
 fn any_items() -> impl Strategy<Value = Vec<Held>> {
     let blob = prop::collection::vec(any::<u8>(), 0..64).prop_map(|bytes| {
-        let sha256 = outrigger_sensor::recording::sum(&bytes);
+        let sha256 = sum(&bytes);
         Held::Blob(Digest { size: bytes.len() as u64, sha256 }, bytes)
     });
     prop::collection::vec(prop_oneof![any_sample().prop_map(Held::Sample), blob], 0..12)
@@ -297,4 +297,85 @@ proptest! {
         let (held, end) = read(&bytes);
         prop_assert!(end.is_err() && held.len() <= 1);
     }
+}
+
+/// A corpus in a file of its own, of samples about the file at `path` by the sum of `content`.
+fn corpus_about(folder: &std::path::Path, path: &std::path::Path, content: &[u8]) -> PathBuf {
+    let digest = Digest { size: content.len() as u64, sha256: sum(content) };
+    let file = folder.join("corpus.rec");
+    let mut writer =
+        Writer::new(std::fs::File::create(&file).expect("made"), &header()).expect("written");
+    let held = writer.blob(b"held in the corpus").expect("written");
+    writer.sample(&Sample { content: Ok(held), ..sample("/nowhere") }).expect("written");
+    let path = path.to_str().expect("UTF-8");
+    writer.sample(&Sample { content: Ok(digest), ..sample(path) }).expect("written");
+    writer.end().expect("written");
+    file
+}
+
+/// What is read of each sample's content, and how many were not to be had.
+fn contents(file: &std::path::Path) -> (Vec<Option<Vec<u8>>>, u64) {
+    let corpus = Corpus::open(file, &mut |_, _| ()).expect("whole");
+    let mut samples = corpus.samples(true).expect("readable");
+    let read = |file: std::os::fd::OwnedFd| {
+        let mut bytes = vec![0; 64];
+        let file = std::fs::File::from(file);
+        let len = std::os::unix::fs::FileExt::read_at(&file, &mut bytes, 0).expect("readable");
+        bytes.truncate(len);
+        bytes
+    };
+    let read: Vec<_> = samples.by_ref().map(|(_, content)| content.map(read)).collect();
+    assert!(samples.take_failure().is_none(), "it was read to its end");
+    (read, samples.lacking())
+}
+
+#[test]
+fn content_comes_from_the_corpus_or_from_the_file_while_that_has_the_sum() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("program");
+    std::fs::write(&path, b"as it was").expect("written");
+    let file = corpus_about(folder.path(), &path, b"as it was");
+
+    let unchanged = contents(&file);
+    std::fs::write(&path, b"as it is.").expect("written");
+    let changed = contents(&file);
+    std::fs::remove_file(&path).expect("removed");
+    std::os::unix::fs::symlink("/dev/zero", &path).expect("linked");
+    let replaced = contents(&file);
+
+    let held = Some(b"held in the corpus".to_vec());
+    assert_eq!(unchanged, (vec![held.clone(), Some(b"as it was".to_vec())], 0));
+    assert_eq!(changed, (vec![held.clone(), None], 1));
+    assert_eq!(replaced, (vec![held, None], 1));
+}
+
+#[test]
+fn content_from_the_corpus_cannot_be_written_by_who_gets_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = corpus_about(folder.path(), &folder.path().join("gone"), b"");
+    let corpus = Corpus::open(&file, &mut |_, _| ()).expect("whole");
+
+    let (_, content) = corpus.samples(true).expect("readable").next().expect("a sample");
+    let mut content = std::fs::File::from(content.expect("it is in the corpus"));
+
+    assert!(content.write_all(b"other").is_err() && content.set_len(0).is_err());
+}
+
+#[test]
+fn a_file_that_was_cut_off_is_no_corpus_but_what_it_holds_can_be_saved() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("cut.rec");
+    let whole = two_and_an_object();
+    std::fs::write(&file, &whole[..whole.len() - 57]).expect("written");
+
+    let refused = Corpus::open(&file, &mut |_, _| ());
+    let (saved, ended) = Corpus::salvage(&file, &mut |_, _| ()).expect("it begins as one");
+
+    assert!(matches!(refused, Err(RecordingError::Cut { .. })), "{refused:?}");
+    assert!(matches!(ended, Err(RecordingError::Cut { .. })), "{ended:?}");
+    assert_eq!(saved.counts(), Counts { samples: 1, blobs: 1, blob_bytes: 13 });
+    let mut samples = saved.samples(false).expect("readable");
+    assert_eq!(samples.by_ref().count(), 1);
+    let Held::Blob(digest, bytes) = &read(&whole).0[1] else { panic!("the object is second") };
+    assert_eq!(samples.object(&digest.sha256).expect("readable").as_ref(), Some(bytes));
 }

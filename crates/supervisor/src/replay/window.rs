@@ -281,3 +281,166 @@ impl Window {
         &mut self.slots[index]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use outrigger_api::Event;
+    use outrigger_api::Verdict;
+    use outrigger_api::record::{ContentAbsent, Detail};
+    use outrigger_api::sample::Standing;
+
+    use super::*;
+
+    const LIMITS: Limits = Limits { budget: 10, in_flight: 8, crashes: 1, tries: 3 };
+
+    fn sample(number: u64) -> Sample {
+        Sample {
+            event: Event::FileOpen,
+            credentials: None,
+            path: Some(number.to_string().into_bytes()),
+            attributes: None,
+            content: Err(ContentAbsent::NotRegular),
+            standing: Standing::default(),
+            answer: None,
+        }
+    }
+
+    fn window(samples: u64) -> Window {
+        let mut window = Window::default();
+        (0..samples).for_each(|number| window.push(sample(number), None, None));
+        window
+    }
+
+    /// Asks what is to be asked next at `now`; its case.
+    fn ask(window: &mut Window, now: u64) -> CaseId {
+        let (place, case) = (window.next_waiting().expect("one waits"), window.next_case());
+        window.asked(place, case, now, now + 80);
+        case
+    }
+
+    fn allow(window: &mut Window, case: CaseId, spent: u64) {
+        let Found::Open(place) = window.find(case) else { panic!("{case:?} is not open") };
+        window.verdict(place, (Verdict::Allow, Detail::default()), spent, &LIMITS);
+    }
+
+    fn allowed() -> Judged {
+        Judged::Verdict(Verdict::Allow, Detail::default())
+    }
+
+    /// Places and results of all that can go out.
+    fn outcomes(window: &mut Window) -> Vec<(u64, Judged)> {
+        let next = || window.next_outcome().map(|outcome| (outcome.place, outcome.judged));
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn outcomes_go_out_in_the_samples_order_whatever_the_verdicts_order() {
+        let mut window = window(3);
+        let cases = [(); 3].map(|()| ask(&mut window, 0));
+
+        allow(&mut window, cases[2], 1);
+        allow(&mut window, cases[1], 1);
+        let before = outcomes(&mut window);
+        allow(&mut window, cases[0], 1);
+
+        assert_eq!(before, []);
+        assert_eq!(outcomes(&mut window), [(0, allowed()), (1, allowed()), (2, allowed())]);
+        assert!(window.is_empty() && window.in_hands() == 0);
+    }
+
+    #[test]
+    fn a_second_verdict_and_a_foreign_one_find_nothing_open() {
+        let mut window = window(2);
+        let first = ask(&mut window, 0);
+        ask(&mut window, 0);
+
+        allow(&mut window, first, 1);
+
+        assert_eq!(window.find(first), Found::Closed);
+        assert_eq!(window.find(window.next_case()), Found::Foreign);
+        assert_eq!(window.in_hands(), 1);
+    }
+
+    #[test]
+    fn a_slow_verdict_is_asked_for_again_alone_and_a_quick_one_then_counts() {
+        let mut window = window(2);
+        let slow = ask(&mut window, 0);
+        allow(&mut window, slow, 11);
+        let is_alone = window.asks_alone();
+        window.recall_suspect();
+        let again = ask(&mut window, 20);
+        allow(&mut window, again, 10);
+
+        assert!(is_alone && !window.asks_alone());
+        assert_eq!(outcomes(&mut window), [(0, allowed())]);
+    }
+
+    #[test]
+    fn what_is_slow_each_time_is_a_miss_after_the_last_try() {
+        let mut window = window(1);
+        for now in [0, 100] {
+            let case = ask(&mut window, now);
+            allow(&mut window, case, 11);
+            assert_eq!(outcomes(&mut window), [], "after {now}");
+            window.recall_suspect();
+        }
+        let last = ask(&mut window, 200);
+        allow(&mut window, last, 11);
+
+        assert_eq!(outcomes(&mut window), [(0, Judged::Missed)]);
+    }
+
+    #[test]
+    fn what_is_passed_over_is_given_up_once_its_deadline_and_the_grace_are_over() {
+        let mut window = window(2);
+        let passed = ask(&mut window, 0);
+        let next = ask(&mut window, 1);
+
+        assert!(!window.give_up(85, 5, &LIMITS));
+        assert!(window.give_up(86, 5, &LIMITS));
+
+        assert_eq!((window.find(passed), window.given_up_at()), (Found::Closed, 86));
+        assert_eq!(window.find(next), Found::Open(1));
+        assert!(window.asks_alone());
+    }
+
+    #[test]
+    fn the_oldest_unanswered_is_in_hand_at_a_crash_and_the_others_are_asked_again() {
+        let mut window = window(4);
+        let cases = [(); 4].map(|()| ask(&mut window, 0));
+        allow(&mut window, cases[0], 1);
+        allow(&mut window, cases[2], 1);
+
+        let in_hand = window.lose(FailureReason::EngineCrashed);
+
+        assert_eq!(in_hand, Some((1, sample(1))));
+        assert_eq!((window.in_hands(), window.next_waiting()), (0, Some(3)));
+        let again = ask(&mut window, 5);
+        assert!(cases.iter().all(|case| window.find(*case) == Found::Closed), "a case came back");
+        allow(&mut window, again, 1);
+        let crashed = Judged::Crashed(FailureReason::EngineCrashed);
+        assert_eq!(
+            outcomes(&mut window),
+            [(0, allowed()), (1, crashed), (2, allowed()), (3, allowed())]
+        );
+    }
+
+    #[test]
+    fn a_crash_with_nothing_in_hand_names_nothing() {
+        assert_eq!(window(2).lose(FailureReason::EngineCrashed), None);
+    }
+
+    #[test]
+    fn what_is_refused_goes_out_without_being_asked_and_what_is_abandoned_as_not_asked() {
+        let mut window = Window::default();
+        window.push(sample(0), None, Some(NotAsked::NoContent));
+        window.push(sample(1), None, None);
+        ask(&mut window, 0);
+
+        let left: Vec<_> = window.abandon().map(|outcome| outcome.judged).collect();
+
+        let not_asked = [NotAsked::NoContent, NotAsked::EngineGone].map(Judged::NotAsked);
+        assert_eq!(left, not_asked);
+        assert!(window.is_empty());
+    }
+}
