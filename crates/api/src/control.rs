@@ -170,6 +170,9 @@ pub struct Recording {
     pub repeated: u64,
     /// Questions lost because they came faster than they could be kept.
     pub lost: u64,
+    /// Questions kept without content, because too many waited to be read.
+    #[serde(default)]
+    pub unread: u64,
     /// Questions that the disk did not take.
     pub unwritten: u64,
     /// Bytes of all files.

@@ -176,6 +176,7 @@ fn recording(out: &mut String, kept: &Recording) {
     row("kept", kept.kept, &content, plain);
     row("repeated", kept.repeated, "kept before, word for word", plain);
     row("lost", kept.lost, "came faster than they could be kept", WARN);
+    row("unread", kept.unread, "kept without content: too many waited to be read", WARN);
     row("unwritten", kept.unwritten, kept.trouble.as_deref().unwrap_or_default(), WARN);
     let bytes = format!("{} of at most {}", size(kept.bytes), size(kept.bytes_max));
     row("files", kept.files, &bytes, plain);

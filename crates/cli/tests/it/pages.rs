@@ -43,6 +43,7 @@ fn status_of_a_degraded_host_begins_with_every_problem() {
         kept: 12_000,
         repeated: 400_000,
         lost: 7,
+        unread: 0,
         unwritten: 3,
         bytes: 3 << 20,
         bytes_max: 64 << 20,

@@ -40,7 +40,7 @@ use super::lock;
 /// Questions that may wait for the thread.
 const WAITING_MAX: usize = 4096;
 /// Descriptors of theirs: few beside those that the host keeps aside for itself.
-const DESCRIPTORS_MAX: usize = 128;
+const DESCRIPTORS_MAX: usize = 512;
 /// How long the thread lets questions gather: it costs the one who makes them no wake-up meanwhile.
 const GATHER: Duration = Duration::from_millis(5);
 
@@ -58,6 +58,7 @@ struct Shared {
     settled: Condvar,
     descriptors: AtomicUsize,
     lost: AtomicU64,
+    unread: AtomicU64,
     /// What the thread has to tell, as of its last batch.
     told: Mutex<Recording>,
 }
@@ -102,6 +103,7 @@ impl Recorder {
             settled: Condvar::new(),
             descriptors: AtomicUsize::new(0),
             lost: AtomicU64::new(0),
+            unread: AtomicU64::new(0),
             told: Mutex::new(Recording {
                 content: kept.name().to_owned(),
                 bytes_max: record.bytes_max,
@@ -156,11 +158,13 @@ impl Recorder {
         }
         if self.shared.descriptors.fetch_add(1, Ordering::Relaxed) >= DESCRIPTORS_MAX {
             self.shared.descriptors.fetch_sub(1, Ordering::Relaxed);
+            self.shared.unread.fetch_add(1, Ordering::Relaxed);
             return None;
         }
         let number = borrow_number(intake.file);
         let copy = number.and_then(|file| rustix::io::fcntl_dupfd_cloexec(file, 0).ok());
         if copy.is_none() {
+            self.shared.unread.fetch_add(1, Ordering::Relaxed);
             self.shared.descriptors.fetch_sub(1, Ordering::Relaxed);
         }
         copy
@@ -170,6 +174,7 @@ impl Recorder {
     pub(crate) fn status(&self) -> Recording {
         let mut status = lock(&self.shared.told).clone();
         status.lost = self.shared.lost.load(Ordering::Relaxed);
+        status.unread = self.shared.unread.load(Ordering::Relaxed);
         status
     }
 

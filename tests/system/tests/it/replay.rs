@@ -9,6 +9,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use outrigger_api::control::Recording;
 use outrigger_api::record::ContentAbsent;
 use outrigger_api::sample::{Digest, Sample, Standing};
 use outrigger_api::{Answer, Event};
@@ -236,6 +237,11 @@ fn real_files(count: usize) -> Vec<PathBuf> {
     found.into_iter().step_by(step).take(count).collect()
 }
 
+/// What the host says of its recording.
+fn recording(host: &Host) -> Result<Recording> {
+    host.status()?.recording.context("the status says nothing of a recording")
+}
+
 /// Opens of real files, judged by YARA over the kernel and recorded; then the recording, without it.
 pub(crate) fn yara_says_what_it_said_live(lab: &Lab) -> Result<()> {
     let count = usize::try_from(short_or_full(300, 5000))?;
@@ -254,7 +260,16 @@ pub(crate) fn yara_says_what_it_said_live(lab: &Lab) -> Result<()> {
     let host = lab.start(&setup.engine(yara.clone()))?;
     let folder = host.folder().to_owned();
 
-    let refused = files.iter().filter(|file| ways::open(file) == Outcome::Refused).count();
+    let (mut refused, mut opened) = (0, 0);
+    for some in files.chunks(100) {
+        refused += some.iter().filter(|file| ways::open(file) == Outcome::Refused).count();
+        opened += some.len() as u64;
+        // What comes too fast is kept without content, which is another test's subject.
+        wait_for("the recording", PATIENCE, || {
+            let kept = recording(&host)?;
+            Ok((kept.kept + kept.repeated >= opened).then_some(()))
+        })?;
+    }
     let live = host.engine("yara")?;
     host.end()?;
     let (corpus, exported) = export(lab, &folder, &[])?;
@@ -271,10 +286,6 @@ pub(crate) fn yara_says_what_it_said_live(lab: &Lab) -> Result<()> {
     ensure!(counts["deny"] == refused, "{report:#}");
     ensure!(report["disagreements"]["count"] == 0 && report["missed"]["count"] == 0, "{report:#}");
     Ok(())
-}
-
-fn recording(host: &Host) -> Result<outrigger_api::control::Recording> {
-    host.status()?.recording.context("the status says nothing of a recording")
 }
 
 /// A question is kept once, the host says what it keeps, and what is to be left out of an export is.

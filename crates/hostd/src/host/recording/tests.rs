@@ -207,6 +207,10 @@ fn a_flood_is_bounded_and_what_is_lost_is_counted_exactly() {
     let status = settled(&recorder);
 
     assert!(status.lost >= OFFERED - 2 * WAITING_MAX as u64, "{status:?}");
+    assert!(
+        status.unread >= OFFERED - 2 * DESCRIPTORS_MAX as u64 - WAITING_MAX as u64,
+        "{status:?}"
+    );
     assert_eq!(status.kept + status.lost, OFFERED, "{status:?}");
     assert_eq!(held(folder.path()).0.len() as u64, status.kept);
     assert_eq!(recorder.shared.descriptors.load(Ordering::Relaxed), 0, "descriptors are left");
