@@ -268,6 +268,13 @@ impl Target {
         self.signed.length
     }
 
+    /// Its SHA-256 that was signed, if one was.
+    pub fn sha256(&self) -> Option<[u8; 32]> {
+        let signed = self.signed.hashes.get("sha256")?;
+        let mut digest = [0; 32];
+        hex::decode_to_slice(signed, &mut digest).ok().map(|()| digest)
+    }
+
     /// Whether these are its bytes: of the signed length, and of each signed hash that is known here (SHA-256 and
     /// SHA-512), of which there must be one.
     pub fn is(&self, bytes: &[u8]) -> bool {

@@ -220,6 +220,28 @@ impl Store {
         active.ok_or(StoreError::NotInSlot { release })
     }
 
+    /// Puts several releases in force, of different parts of an engine, in one step: all of them or none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::activate`].
+    pub fn activate_all(
+        &mut self,
+        releases: &[ReleaseId],
+        detail: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let detail = types::shortened(detail);
+        self.change(|tx| {
+            for release in releases {
+                let (offer, from) = machine::find(tx, *release)?;
+                machine::check(*release, from, State::Active)?;
+                machine::put_in_force(tx, &offer, *release, detail.clone(), now)?;
+            }
+            Ok(())
+        })
+    }
+
     /// Ends a release's way: it will not decide. It may stand anywhere before active.
     ///
     /// # Errors

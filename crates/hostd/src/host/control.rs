@@ -380,6 +380,7 @@ impl Control {
             return Some(self.stop());
         }
         self.grant_events();
+        self.commit_waiting_swaps();
         self.look_after_engines();
         self.look_at_mounts();
         self.look_at_gate();

@@ -216,13 +216,11 @@ fn standby(
 /// Puts what is new of `version` in force, for good.
 pub(crate) fn put_in_force(state_dir: &Path, version: &Version) -> Result<(), String> {
     let mut store = Store::open(state_dir).map_err(|error| chain(&error))?;
-    for (release, part, number) in &version.new {
-        let detail = "it docked, and takes questions";
-        store.activate(*release, detail, Timestamp::now()).map_err(|error| {
-            format!("{part} {number} cannot be put in force: {}", chain(&error))
-        })?;
-    }
-    Ok(())
+    let releases: Vec<ReleaseId> = version.new.iter().map(|(release, ..)| *release).collect();
+    let detail = "it docked, and takes questions";
+    store.activate_all(&releases, detail, Timestamp::now()).map_err(|error| {
+        format!("{} cannot be put in force: {}", version.describe(), chain(&error))
+    })
 }
 
 /// The manifest of an engine of which there is none: it would be asked about everything, so that where its

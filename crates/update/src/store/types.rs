@@ -162,6 +162,16 @@ impl Rejection {
     pub fn for_conduct(name: &str, text: &str) -> Self {
         Self { name: name.to_owned(), text: shortened(text), conduct: true }
     }
+
+    /// Its stable name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What a person reads.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
 }
 
 /// A release and its story.

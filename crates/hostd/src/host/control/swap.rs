@@ -37,6 +37,8 @@ pub(super) struct Swap {
     reply: Sender<Response>,
     /// `None` until it is found.
     version: Option<Version>,
+    /// It has docked, and waits until it is known what this machine gives.
+    waiting: bool,
     /// It is being put in force.
     committing: bool,
     /// Its process was ready and has ended since, for this reason.
@@ -88,7 +90,8 @@ impl Control {
         };
         match std::thread::Builder::new().name("find-release".into()).spawn(find) {
             Ok(_) => {
-                let swap = Swap { reply, version: None, committing: false, lost: None };
+                let swap =
+                    Swap { reply, version: None, waiting: false, committing: false, lost: None };
                 self.swaps[place] = Some(swap);
             }
             Err(error) => refuse(reply, format!("cannot start a thread: {error}")),
@@ -137,24 +140,37 @@ impl Control {
         }
     }
 
+    /// Goes on with those that had docked before it was known what this machine gives: on a host that has just
+    /// started.
+    pub(super) fn commit_waiting_swaps(&mut self) {
+        if self.probed.get().is_none() {
+            return;
+        }
+        for place in 0..self.swaps.len() {
+            if self.swaps[place].as_ref().is_some_and(|swap| swap.waiting) {
+                self.commit_swap(place);
+            }
+        }
+    }
+
     /// The new process has docked: what it is of is put in force.
     pub(super) fn commit_swap(&mut self, place: usize) {
         let version = self.swaps[place].as_ref().and_then(|swap| swap.version.clone());
         let Some(version) = version else {
             return self.supervisor.abandon(place, clock::now());
         };
-        let coverage = self.probed.get();
-        let unfit = coverage.map(|coverage| Granted::of(&version.spec.manifest, coverage));
-        let unfit = match unfit {
-            None => Some("coverage is being probed; try again in a moment".to_owned()),
-            Some(granted) => granted.err(),
+        let Some(coverage) = self.probed.get() else {
+            if let Some(swap) = &mut self.swaps[place] {
+                swap.waiting = true;
+            }
+            return;
         };
-        if let Some(why) = unfit {
+        if let Err(why) = Granted::of(&version.spec.manifest, coverage) {
             self.supervisor.abandon(place, clock::now());
             return self.refuse_swap(place, &why);
         }
         if let Some(swap) = &mut self.swaps[place] {
-            swap.committing = true;
+            (swap.waiting, swap.committing) = (false, true);
         }
         let host = Arc::clone(&self.host);
         let commit = move || {
