@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::{Parser, Subcommand};
 use outrigger_api::control::{EngineAction, SOCKET};
 use outrigger_api::key::EngineName;
+use outrigger_api::release::Part;
+use outrigger_api::settings::UPDATES_FILE;
 
 use crate::package::PackageCommand;
 
@@ -95,6 +97,14 @@ pub(crate) enum Command {
     Replay(crate::replay::ReplayArguments),
     /// Try an engine and its content as an update would before it decides, and install nothing
     Preflight(crate::preflight::PreflightArguments),
+    /// Ask for releases of engines, and put them in force
+    Update {
+        #[command(subcommand)]
+        command: UpdateCommand,
+        /// Where releases come from
+        #[arg(long, global = true, value_name = "FILE", default_value = UPDATES_FILE)]
+        config: PathBuf,
+    },
     /// Hand over to a new build of the host, without a gap
     Upgrade {
         /// The new binary; the running binary's own path if not given
@@ -105,6 +115,32 @@ pub(crate) enum Command {
     Package {
         #[command(subcommand)]
         action: PackageCommand,
+    },
+}
+
+/// What is done about releases.
+#[derive(Debug, Subcommand)]
+pub(crate) enum UpdateCommand {
+    /// Ask every repository what it offers; takes nothing
+    Check {
+        /// Only these engines
+        #[arg(value_name = "ENGINE")]
+        engines: Vec<EngineName>,
+    },
+    /// Take what is newer: get it, verify it, try it out, put it in force
+    Apply {
+        /// Only these engines
+        #[arg(value_name = "ENGINE")]
+        engines: Vec<EngineName>,
+        /// Only this part of them
+        #[arg(long, value_name = "code|content")]
+        part: Option<Part>,
+    },
+    /// Tell each release's story on this machine, the newest last
+    History {
+        /// Only this engine's
+        #[arg(value_name = "ENGINE")]
+        engine: Option<EngineName>,
     },
 }
 

@@ -20,11 +20,11 @@ mod record;
 mod replay;
 mod run;
 mod show;
-#[allow(dead_code, reason = "what counts events comes with their replay")]
 mod steps;
 mod table;
 mod text;
 mod top;
+mod update;
 
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;

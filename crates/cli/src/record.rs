@@ -2,7 +2,7 @@
 
 mod base;
 mod dpkg;
-mod export;
+pub(crate) mod export;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

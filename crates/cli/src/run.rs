@@ -10,7 +10,7 @@ use outrigger_api::{Answer, Coverage};
 
 use crate::arguments::{Arguments, BAD, Command, UNREACHABLE, USAGE};
 use crate::link::{Link, LinkError, Received};
-use crate::{package, preflight, record, replay, show, text, top};
+use crate::{package, preflight, record, replay, show, text, top, update};
 
 /// How the host's answer is to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub(crate) enum Outcome {
 }
 
 impl Outcome {
-    fn good_if(good: bool) -> Self {
+    pub(crate) fn good_if(good: bool) -> Self {
         if good { Self::Good } else { Self::Bad }
     }
 }
@@ -55,6 +55,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     if let Command::Preflight(ref tried) = arguments.command {
         return preflight::run(tried, arguments.json, out);
     }
+    if let Command::Update { command, config } = &arguments.command {
+        return update::run(arguments, command, config, out);
+    }
     let request = request(&arguments.command)?;
     let link = Link::open(&arguments.socket, &request, limit(arguments));
     if let (Command::Doctor, Err(LinkError::Unreachable { .. })) = (&arguments.command, &link) {
@@ -72,7 +75,8 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref() {
         Some(LinkError::RequestTooLong { .. }) => USAGE,
         _ if error.is::<UsageError>() => USAGE,
-        _ if package::is_refusal(error) => BAD,
+        _ if package::is_refusal(error) || update::is_trouble(error) => BAD,
+        _ if error.is::<update::UpdateError>() => USAGE,
         _ if error.is::<replay::ReplayFailed>() || error.is::<record::RecordFailed>() => BAD,
         _ => UNREACHABLE,
     }
@@ -83,7 +87,8 @@ fn request(command: &Command) -> Result<Request> {
         Command::Package { .. }
         | Command::Record { .. }
         | Command::Replay(_)
-        | Command::Preflight(_) => bail!("no host is asked for that"),
+        | Command::Preflight(_)
+        | Command::Update { .. } => bail!("no host is asked for that"),
         Command::Status => Request::Status,
         Command::Engines => Request::Engines,
         Command::Top { .. } => Request::Ledger,

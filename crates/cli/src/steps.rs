@@ -38,6 +38,20 @@ pub(crate) struct Steps<'o> {
     bar: Option<ProgressBar>,
 }
 
+/// The bar of what goes on, if there is one.
+#[derive(Debug, Clone)]
+pub(crate) struct Bar(Option<ProgressBar>);
+
+impl Bar {
+    /// So much of it is done.
+    pub(crate) fn at(&self, done: u64, whole: u64) {
+        if let Some(bar) = &self.0 {
+            bar.set_length(whole);
+            bar.set_position(done);
+        }
+    }
+}
+
 impl<'o> Steps<'o> {
     /// Tells `out`.
     pub(crate) fn new(out: &'o mut dyn Write, json: bool) -> Self {
@@ -98,10 +112,12 @@ impl<'o> Steps<'o> {
 
     /// So much of what goes on is done.
     pub(crate) fn at(&self, done: u64, whole: u64) {
-        if let Some(bar) = &self.bar {
-            bar.set_length(whole);
-            bar.set_position(done);
-        }
+        self.bar().at(done, whole);
+    }
+
+    /// The bar of what goes on, for whoever counts elsewhere.
+    pub(crate) fn bar(&self) -> Bar {
+        Bar(self.bar.clone())
     }
 
     fn begin(&mut self, what: &str, form: &'static str) {

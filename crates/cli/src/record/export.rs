@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use outrigger_api::settings::HostConfig;
-use outrigger_sensor::recording::{Header, Kept, Redaction, encode, files_in, sum};
+use outrigger_sensor::recording::{Corpus, Header, Kept, Redaction, encode, files_in, sum};
 use serde::Serialize;
 
 use super::{Fresh, now_ms, origin, salvage};
@@ -76,6 +76,22 @@ pub(super) fn run(
         writeln!(out, "{file}: {samples}, {objects}, {}; {redacted} redacted", size(*bytes))?;
     }
     Ok(Outcome::Good)
+}
+
+/// What the host whose state folder is `state_dir` has recorded, gathered in the file `to`; `None` if it
+/// recorded nothing.
+///
+/// # Errors
+///
+/// If a recording cannot be read, or `to` not be written.
+pub(crate) fn gather(state_dir: &Path, to: &Path) -> Result<Option<Corpus>> {
+    let files = files_in(state_dir).with_context(|| shown(state_dir))?;
+    if files.is_empty() {
+        return Ok(None);
+    }
+    let files: Vec<PathBuf> = files.into_iter().map(|(_, path)| path).collect();
+    export(&files, &Redaction::default(), to)?;
+    Ok(Some(crate::replay::open(to)?))
 }
 
 fn export(files: &[PathBuf], redaction: &Redaction, to: &Path) -> Result<Exported> {
