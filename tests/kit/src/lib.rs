@@ -21,6 +21,7 @@ pub mod host;
 pub mod lab;
 pub mod openers;
 pub mod proc;
+pub mod publisher;
 pub mod race;
 pub mod releases;
 pub mod root;

@@ -493,7 +493,7 @@ impl EngineSetup {
 }
 
 /// Where the host of the setup in `folder` listens.
-pub(crate) fn control_socket(folder: &Path) -> PathBuf {
+pub fn control_socket(folder: &Path) -> PathBuf {
     folder.join("control.sock")
 }
 

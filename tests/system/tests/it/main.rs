@@ -20,6 +20,7 @@ mod reason;
 mod replay;
 mod scene;
 mod swap;
+mod update;
 mod user;
 mod way;
 mod yara;
@@ -161,6 +162,11 @@ const TESTS: &[Test] = tests! {
     30 user::cannot_change_an_engines_limits;
     30 user::of_an_engines_number_cannot_read_it;
     30 user::two_engines_share_nothing;
+
+    120 update::a_release_decides_by_one_command;
+    120 update::channel_file_291_is_refused_by_its_schema;
+    120 update::channel_file_291_that_fits_its_schema_crashes_in_preflight;
+    120 update::trouble_leaves_the_old_in_force;
 
     120 replay::is_fast_through_one_engine;
     60 replay::says_the_same_each_time;

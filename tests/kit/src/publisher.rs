@@ -1,0 +1,206 @@
+//! A vendor with keys and a repository, and the machine's side of it: `outrigger package` and `outrigger update`, as
+//! people call them.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use outrigger_api::release::Part;
+use serde_json::Value;
+
+use crate::binaries;
+
+/// A file of a release: its path, its bytes, whether it may be run.
+pub type ReleaseFile = (String, Vec<u8>, bool);
+
+/// A vendor.
+#[derive(Debug)]
+pub struct Publisher {
+    folder: PathBuf,
+}
+
+/// What a content release says of itself.
+#[derive(Debug, Clone, Copy)]
+pub struct Typed<'a> {
+    /// The content's type.
+    pub kind: &'a str,
+    /// The versions of the code that it is for.
+    pub interpreter: &'a str,
+}
+
+/// How an `outrigger update` ended.
+#[derive(Debug)]
+pub struct Told {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// Its lines of JSON.
+    pub lines: Vec<Value>,
+    /// What it said besides.
+    pub errors: String,
+    /// How long it took.
+    pub took: Duration,
+}
+
+impl Publisher {
+    /// Keys and an empty repository below `folder`, which is made.
+    ///
+    /// # Errors
+    ///
+    /// If `outrigger` is not built or refuses.
+    pub fn new(folder: &Path) -> Result<Self> {
+        fs::create_dir_all(folder)?;
+        let publisher = Self { folder: folder.to_owned() };
+        for key in ["root", "release", "online"] {
+            publisher.outrigger(&["package", "new-key", &format!("{key}.key")])?;
+        }
+        publisher.outrigger(&[
+            "package",
+            "root",
+            "repository",
+            "--add",
+            "root=root.key.pub",
+            "--add",
+            "targets=release.key.pub",
+            "--add",
+            "snapshot,timestamp=online.key.pub",
+            "--key",
+            "root.key",
+        ])?;
+        Ok(publisher)
+    }
+
+    /// The repository's folder.
+    pub fn repository(&self) -> PathBuf {
+        self.folder.join("repository")
+    }
+
+    /// Builds, signs and publishes a release of `part` of `engine`; content says its type.
+    ///
+    /// # Errors
+    ///
+    /// If a command refuses.
+    pub fn release(
+        &self,
+        engine: &str,
+        part: Part,
+        version: &str,
+        typed: Option<Typed<'_>>,
+        files: &[ReleaseFile],
+    ) -> Result<()> {
+        let name = format!("{engine}-{part}-{version}");
+        let folder = self.folder.join(&name);
+        for (path, bytes, program) in files {
+            let file = folder.join(path);
+            fs::create_dir_all(file.parent().unwrap_or(&folder))?;
+            fs::write(&file, bytes)?;
+            let mode = if *program { 0o755 } else { 0o644 };
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode))?;
+        }
+        let mut build = vec!["package", "build", &name, "--engine", engine];
+        build.extend(["--part", part.name(), "--version", version]);
+        if let Some(Typed { kind, interpreter }) = typed {
+            build.extend(["--type", kind, "--schema", "1", "--interpreter", interpreter]);
+        }
+        self.outrigger(&build)?;
+        let package = format!("{name}.tar.gz");
+        self.outrigger(&["package", "sign", "repository", &package, "--key", "release.key"])?;
+        self.outrigger(&["package", "publish", "repository", "--key", "online.key"])?;
+        Ok(())
+    }
+
+    /// Writes an `updates.toml` by which a machine with `state_dir` and the host at `socket` takes `engines` from
+    /// here; `preflight` goes below its `[preflight]`.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn updates(
+        &self,
+        state_dir: &Path,
+        socket: &Path,
+        engines: &[&str],
+        preflight: &str,
+    ) -> Result<PathBuf> {
+        if !state_dir.exists() {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
+        }
+        let file = self.folder.join("updates.toml");
+        let repository = self.repository();
+        let text = format!(
+            "state_dir = {state_dir:?}\ncontrol_socket = {socket:?}\n\n[[repository]]\nname = \"vendor\"\n\
+             url = {repository:?}\nroot = {root:?}\nengines = {engines:?}\n\n[preflight]\n{preflight}",
+            root = repository.join("metadata/1.root.json"),
+        );
+        fs::write(&file, text)?;
+        Ok(file)
+    }
+
+    fn outrigger(&self, arguments: &[&str]) -> Result<()> {
+        let output = Command::new(binaries::path(binaries::TOOL)?)
+            .args(arguments)
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .output()?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "outrigger {}: {said}", arguments.join(" "));
+        Ok(())
+    }
+}
+
+/// Runs `outrigger update` with `arguments` by `config`.
+///
+/// # Errors
+///
+/// If it cannot be started, or a line of it is no JSON.
+pub fn update(config: &Path, arguments: &[&str]) -> Result<Told> {
+    let began = Instant::now();
+    let output = Command::new(binaries::path(binaries::TOOL)?)
+        .arg("update")
+        .args(arguments)
+        .arg("--json")
+        .arg("--config")
+        .arg(config)
+        .stdin(Stdio::null())
+        .output()?;
+    let took = began.elapsed();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let lines = text
+        .lines()
+        .map(|line| serde_json::from_str(line).with_context(|| format!("no JSON: {line}")))
+        .collect::<Result<_>>()?;
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    Ok(Told { code: output.status.code(), lines, errors, took })
+}
+
+impl Told {
+    /// The details of the steps called `name`, in their order.
+    pub fn steps(&self, name: &str) -> Vec<&str> {
+        let of = |line: &&Value| line["step"] == name;
+        self.lines.iter().filter(of).filter_map(|line| line["detail"].as_str()).collect()
+    }
+
+    /// The last report of a preflight.
+    pub fn report(&self) -> Option<&Value> {
+        self.lines.iter().rev().find(|line| line.get("checks").is_some())
+    }
+
+    /// Whether it ended with `code`; all that it said, if not.
+    ///
+    /// # Errors
+    ///
+    /// If it ended otherwise.
+    pub fn expect(&self, code: i32) -> Result<()> {
+        let lines: Vec<String> = self.lines.iter().map(Value::to_string).collect();
+        ensure!(
+            self.code == Some(code),
+            "ended with {:?} and not {code}\n{}\n{}",
+            self.code,
+            lines.join("\n"),
+            self.errors
+        );
+        Ok(())
+    }
+}

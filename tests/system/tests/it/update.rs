@@ -1,0 +1,234 @@
+//! From a published release to one that decides, by the commands that people use, with a host at work; and what
+//! stops on the way while what was in force goes on deciding.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use outrigger_api::release::Part;
+use outrigger_testkit::clock::as_ms;
+use outrigger_testkit::figures::{say, waits_at_most};
+use outrigger_testkit::openers::{Openers, Target};
+use outrigger_testkit::publisher::{Publisher, ReleaseFile, Typed, update};
+use outrigger_testkit::setup::control_socket;
+use outrigger_testkit::ways::{self, Outcome};
+use outrigger_testkit::{EngineSetup, Host, Lab, Setup, Volume, bait, binaries};
+
+use crate::scene::{BUDGET_MS, SLACK_MS, Scene, expect, show};
+
+const HASHLIST: &str = "hashlist";
+const CHANNEL: &str = "channel291";
+const THREADS: usize = 8;
+/// From a published release of content to one that passed preflight, ms.
+const LIMIT_MS: u128 = 20_000;
+/// A file that a later list denies.
+const MARK: &[u8] = b"denied from the second list on";
+/// What is tried on where nothing was recorded.
+const NO_EVIDENCE: &str = "samples_min = 0\n";
+
+/// A vendor, a machine's configuration for it, and its host.
+struct Site {
+    publisher: Publisher,
+    config: PathBuf,
+    host: Host,
+}
+
+/// A host that docks what is installed of `engine`, and a vendor of it.
+fn site(lab: &Lab, setup: Setup, engine: &EngineSetup) -> Result<Site> {
+    let publisher = Publisher::new(&lab.path("vendor"))?;
+    let folder = lab.next_folder();
+    let host = lab.start(&setup.engine(engine.clone().installed()))?;
+    host.coverage()?;
+    let config = publisher.updates(
+        &folder.join("state"),
+        &control_socket(&folder),
+        &[engine.name()],
+        NO_EVIDENCE,
+    )?;
+    Ok(Site { publisher, config, host })
+}
+
+/// The code of one of our engines, as its folder has it, in another version.
+fn code(folder: &str, manifest: &str, program: &str, version: &str) -> Result<Vec<ReleaseFile>> {
+    let file =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../engines").join(folder).join(manifest);
+    let text = fs::read_to_string(&file).with_context(|| format!("no {}", file.display()))?;
+    let lines = text.lines().map(|line| match line.starts_with("version = ") {
+        true => format!("version = \"{version}\"\n"),
+        false => format!("{line}\n"),
+    });
+    let manifest = lines.collect::<String>().into_bytes();
+    Ok(vec![
+        ("manifest.toml".to_owned(), manifest, false),
+        (program.to_owned(), fs::read(binaries::path(program)?)?, true),
+    ])
+}
+
+fn hashlist(version: &str) -> Result<Vec<ReleaseFile>> {
+    code(HASHLIST, "manifest.toml", binaries::HASHLIST, version)
+}
+
+fn lists(also: &[&[u8]]) -> Vec<ReleaseFile> {
+    let denied = [bait::eicar(), bait::bad_program()];
+    let denied = denied.iter().map(Vec::as_slice).chain(also.iter().copied());
+    let text: String = denied.map(|bytes| bait::sha256(bytes) + "\n").collect();
+    vec![("tests.deny".to_owned(), text.into_bytes(), false)]
+}
+
+const LISTS: Option<Typed<'static>> = Some(Typed { kind: "hashlist", interpreter: ">=0.1" });
+const TABLES: Option<Typed<'static>> = Some(Typed { kind: "table", interpreter: ">=0.1" });
+
+pub(crate) fn a_release_decides_by_one_command(lab: &Lab) -> Result<()> {
+    let scene = Scene::new(lab, 200)?;
+    let mark = scene.volume.put("mark", MARK)?;
+    let targets = scene.mixed_targets(20)?;
+    let setup = Setup::protecting(scene.path()).budget_ms(BUDGET_MS).uncached();
+    let site = site(lab, setup, &EngineSetup::hashlist())?;
+    let release = |part, version, typed, files: &[ReleaseFile]| {
+        site.publisher.release(HASHLIST, part, version, typed, files)
+    };
+    release(Part::Code, "0.1.0", None, &hashlist("0.1.0")?)?;
+    release(Part::Content, "1.0.0", LISTS, &lists(&[]))?;
+    let first = update(&site.config, &["apply"])?;
+    first.expect(0)?;
+    expect("the bad file", ways::open(&scene.eicar), Outcome::Refused)?;
+    expect("the mark before its list", ways::open(&mark), Outcome::Through)?;
+
+    release(Part::Content, "1.1.0", LISTS, &lists(&[MARK]))?;
+    let openers = Openers::start(THREADS, targets);
+    let checked = update(&site.config, &["check"])?;
+    let second = update(&site.config, &["apply", HASHLIST])?;
+    let tally = openers.stop()?;
+
+    checked.expect(0)?;
+    let offered = checked.lines.iter().find(|line| line["part"] == "content");
+    let offered = offered.context("nothing is said of the content")?;
+    ensure!(offered["newer"] == true && offered["active"] == "1.0.0", "{offered}");
+    second.expect(0)?;
+    expect("the mark after its list", ways::open(&mark), Outcome::Refused)?;
+    say(format_args!("from published to in force: {} ms", second.took.as_millis()));
+    ensure!(second.took.as_millis() <= LIMIT_MS, "it took {} ms", second.took.as_millis());
+    show("openers", &tally);
+    ensure!(tally.wrongly_refused == 0 && tally.slipped == 0 && tally.failed == 0, "{tally:?}");
+    let again = update(&site.config, &["apply"])?;
+    again.expect(0)?;
+    ensure!(!again.steps("current").is_empty(), "{:?}", again.lines);
+    let history = update(&site.config, &["history"])?;
+    history.expect(0)?;
+    let states: Vec<&str> =
+        history.lines.iter().filter_map(|release| release["state"].as_str()).collect();
+    ensure!(states == ["active", "retired", "active"], "{states:?}");
+    site.host.end()
+}
+
+pub(crate) fn channel_file_291_is_refused_by_its_schema(lab: &Lab) -> Result<()> {
+    // Field 21 by name, and code that supplies 20 and says so.
+    channel_file_291(lab, "manifest.toml", "schema:")
+}
+
+/// The manifest says 21 where the code supplies 20, which is what the validator of that day believed: the schema
+/// has nothing to object, the replay has.
+pub(crate) fn channel_file_291_that_fits_its_schema_crashes_in_preflight(lab: &Lab) -> Result<()> {
+    channel_file_291(lab, "manifest-lies.toml", "crashed:")
+}
+
+/// The instance with a value in field 21, for the code with `manifest`: rejected as `reason` says, with the field
+/// named, while the content before it decides.
+fn channel_file_291(lab: &Lab, manifest: &str, reason: &str) -> Result<()> {
+    let scene = Scene::new(lab, 200)?;
+    // By its name, so nothing but the table in force refuses it.
+    let marked = scene.volume.put("pipe-tool", b"denied by its name")?;
+    let setup = Setup::protecting(scene.path()).budget_ms(BUDGET_MS).uncached();
+    let site = site(lab, setup, &EngineSetup::faulty(CHANNEL, "unused"))?;
+    let release = |part, version, typed, files: &[ReleaseFile]| {
+        site.publisher.release(CHANNEL, part, version, typed, files)
+    };
+    let table = |column: &str, cell: &str| -> Vec<ReleaseFile> {
+        let text = format!("columns\tname\t{column}\ntool\tpipe-tool\t{cell}\n");
+        vec![("pipes.table".to_owned(), text.into_bytes(), false)]
+    };
+    let code = code(CHANNEL, manifest, "outrigger-engine-channel291", "0.1.0")?;
+    release(Part::Code, "0.1.0", None, &code)?;
+    release(Part::Content, "1.0.0", TABLES, &table("uid", "*"))?;
+    update(&site.config, &["apply"])?.expect(0)?;
+    let decides = || expect("the marked file", ways::open(&marked), Outcome::Refused);
+    decides()?;
+    // The first one that docks comes with a host of its own.
+    site.host.coverage()?;
+    let before: u64 = site.host.counters()?.fallbacks.values().sum();
+
+    let openers = Openers::start(THREADS, scene.clean.iter().map(Target::clean).collect());
+    release(Part::Content, "1.1.0", TABLES, &table("ipc_name", "c2-pipe"))?;
+    let refused = update(&site.config, &["apply"])?;
+    refused.expect(1)?;
+    let said = refused.steps("rejected").join("\n");
+    ensure!(said.starts_with(reason) && said.contains("ipc_name"), "{said}");
+    decides()?;
+    let again = update(&site.config, &["apply"])?;
+    again.expect(1)?;
+    ensure!(!again.steps("known-bad").is_empty(), "it was tried again: {:?}", again.lines);
+    let tally = openers.stop()?;
+
+    show("openers", &tally);
+    ensure!(tally.wrongly_refused == 0 && tally.failed == 0, "{tally:?}");
+    waits_at_most("the longest open", as_ms(tally.waits.max()), f64::from(BUDGET_MS) + SLACK_MS)?;
+    let after: u64 = site.host.counters()?.fallbacks.values().sum();
+    ensure!(after == before, "{} questions fell back", after - before);
+    let engine = site.host.engine(CHANNEL)?;
+    ensure!(engine.faults.is_empty(), "the engine in force was at fault: {:?}", engine.faults);
+    site.host.end()
+}
+
+/// The publisher is gone, the disk is full: old in force, a clear message, and it goes on by itself after.
+pub(crate) fn trouble_leaves_the_old_in_force(lab: &Lab) -> Result<()> {
+    let publisher = Publisher::new(&lab.path("vendor"))?;
+    let state = lab.path("small");
+    let _small = Volume::small_tmpfs(&state, "24m")?;
+    let socket = lab.path("none.sock");
+    let config = publisher.updates(&state, &socket, &[HASHLIST], NO_EVIDENCE)?;
+    publisher.release(HASHLIST, Part::Code, "0.1.0", None, &hashlist("0.1.0")?)?;
+    publisher.release(HASHLIST, Part::Content, "1.0.0", LISTS, &lists(&[]))?;
+    update(&config, &["apply"])?.expect(0)?;
+    let in_force = || -> Result<String> {
+        let checked = update(&config, &["check"])?;
+        checked.expect(0)?;
+        let content = checked.lines.iter().find(|line| line["part"] == "content");
+        Ok(content.context("no content")?["active"].as_str().unwrap_or_default().to_owned())
+    };
+
+    publisher.release(HASHLIST, Part::Content, "1.1.0", LISTS, &lists(&[MARK]))?;
+    let repository = publisher.repository();
+    let away = repository.with_extension("away");
+    fs::rename(&repository, &away)?;
+    let gone = update(&config, &["apply"])?;
+    gone.expect(1)?;
+    let said = gone.steps("refused").join("\n");
+    ensure!(
+        said.contains("vendor") || said.contains("unreachable") || said.contains("root"),
+        "{said}"
+    );
+    fs::rename(&away, &repository)?;
+    ensure!(in_force()? == "1.0.0", "something else is in force");
+
+    let filler = state.join("filler");
+    fill(&filler)?;
+    let full = update(&config, &["apply"])?;
+    ensure!(full.code != Some(0), "it went through on a full disk");
+    let said = format!("{} {}", full.errors, full.steps("refused").join("\n"));
+    ensure!(said.contains("space") || said.contains("full") || said.contains("room"), "{said}");
+    fs::remove_file(&filler)?;
+    ensure!(in_force()? == "1.0.0", "something else is in force");
+
+    update(&config, &["apply"])?.expect(0)?;
+    ensure!(in_force()? == "1.1.0", "it did not go on by itself");
+    Ok(())
+}
+
+/// Takes all the room there is.
+fn fill(file: &Path) -> Result<()> {
+    use std::io::Write as _;
+    let mut open = fs::File::create(file)?;
+    let block = vec![0; 4096];
+    while open.write_all(&block).is_ok() {}
+    Ok(())
+}
