@@ -128,14 +128,24 @@ impl Publisher {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
         }
         let file = self.folder.join("updates.toml");
+        fs::write(&file, self.updates_text(state_dir, socket, engines, preflight))?;
+        Ok(file)
+    }
+
+    /// The text of that file.
+    pub fn updates_text(
+        &self,
+        state_dir: &Path,
+        socket: &Path,
+        engines: &[&str],
+        preflight: &str,
+    ) -> String {
         let repository = self.repository();
-        let text = format!(
+        format!(
             "state_dir = {state_dir:?}\ncontrol_socket = {socket:?}\n\n[[repository]]\nname = \"vendor\"\n\
              url = {repository:?}\nroot = {root:?}\nengines = {engines:?}\n\n[preflight]\n{preflight}",
             root = repository.join("metadata/1.root.json"),
-        );
-        fs::write(&file, text)?;
-        Ok(file)
+        )
     }
 
     fn outrigger(&self, arguments: &[&str]) -> Result<()> {

@@ -41,7 +41,12 @@ fn at(scenario: &dyn Scenario, prepared: &TempDir, fate: Fate) -> Result<Run> {
     tree::copy(prepared.path(), place.path())?;
     let run = Tracer::counting().run(&mut scenario.command(place.path()), fate)?;
     // One whose end came before that call, by chance, has done all of it.
-    ensure!(run.code.is_none_or(|code| code == 0), "it did not end well: {}", run.complained);
+    ensure!(
+        run.code.is_none_or(|code| code == 0),
+        "it did not end well: {}{}",
+        run.said,
+        run.complained
+    );
     scenario.check(place.path(), &run.said).with_context(|| format!("{fate:?}"))?;
     Ok(run)
 }

@@ -37,6 +37,7 @@
 //!
 //! Threat position: none. This crate is run by developers and never by the product.
 
+pub mod command;
 pub mod cut;
 pub mod disk;
 pub mod full;

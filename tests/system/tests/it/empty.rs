@@ -80,10 +80,15 @@ pub(crate) fn the_next_file_asks_nobody(lab: &Lab) -> Result<()> {
 /// The decision is the operator's to see, with who made it.
 fn told_in_history(host: &Host, scene: &Scene) -> Result<()> {
     let name = |decision: &outrigger_api::control::Decision| {
-        decision.path.as_deref().is_some_and(|path| path.ends_with("/watched"))
+        decision.path.as_deref().is_some_and(|path| path.contains("/watched"))
     };
-    let path = scene.volume.put("watched", b"")?;
-    let (outcome, decision) = host.watch()?.find(|| Ok(ways::open(&path)), name)?;
+    let mut number = 0;
+    // Another one each time: one that was opened before is cached.
+    let open = || {
+        number += 1;
+        Ok(ways::open(&scene.volume.put(&format!("watched{number}"), b"")?))
+    };
+    let (outcome, decision) = host.watch()?.find(open, name)?;
     expect("an empty file", outcome, Outcome::Through)?;
     ensure!(decision.decided_by == "empty file, allowed before", "{decision:?}");
     ensure!(decision.votes.is_empty(), "{decision:?}");
