@@ -23,8 +23,8 @@ const EXIT_CODES: &str = "\
 Exit status:
   0  done, and what was asked for is good
   1  the host answered: not healthy, coverage incomplete, case unknown, or refused;
-     `package`: refused, or something needs attention
-  2  the arguments are wrong; nothing was asked
+     `package`, `update`: refused, or something needs attention
+  2  the arguments, or updates.toml, are wrong; nothing was asked
   3  no host answered";
 
 /// Shows and steers the Outrigger host of this machine.

@@ -75,8 +75,8 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     match error.downcast_ref() {
         Some(LinkError::RequestTooLong { .. }) => USAGE,
         _ if error.is::<UsageError>() => USAGE,
-        _ if package::is_refusal(error) || update::is_trouble(error) => BAD,
         _ if error.is::<update::UpdateError>() => USAGE,
+        _ if package::is_refusal(error) || update::is_trouble(error) => BAD,
         _ if error.is::<replay::ReplayFailed>() || error.is::<record::RecordFailed>() => BAD,
         _ => UNREACHABLE,
     }

@@ -39,7 +39,7 @@ struct Site<'a> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UpdateError {
     /// The file.
-    #[error("{0}")]
+    #[error(transparent)]
     Settings(#[from] SettingsErrors),
     /// An engine that no repository releases.
     #[error("no repository in {} releases {engine}; it releases: {known}", file.display())]

@@ -196,6 +196,14 @@ pub(crate) fn trouble_leaves_the_old_in_force(lab: &Lab) -> Result<()> {
         Ok(content.context("no content")?["active"].as_str().unwrap_or_default().to_owned())
     };
 
+    let wrong = lab.path("wrong.toml");
+    fs::write(&wrong, "[download]\nfiles_max = 0\n")?;
+    let refused = update(&wrong, &["apply"])?;
+    refused.expect(2)?;
+    let said =
+        refused.errors.matches("wrong.toml:2:13: download.files_max: 0 is out of range").count();
+    ensure!(said == 1, "the error is told {said} times: {}", refused.errors);
+
     publisher.release(HASHLIST, Part::Content, "1.1.0", LISTS, &lists(&[MARK]))?;
     let repository = publisher.repository();
     let away = repository.with_extension("away");
