@@ -50,6 +50,24 @@ impl Watch {
         }
     }
 
+    /// Whether the end of a process that the caller has waited for is told within some seconds: what a ring had no
+    /// room for is never told.
+    pub(crate) fn exit_told(&mut self, pid: u32) -> bool {
+        const PATIENCE: Duration = Duration::from_secs(2);
+        let begin = Instant::now();
+        loop {
+            let told = notices(&self.seen)
+                .any(|notice| notice.event == Event::ProcessExit && notice.pid == pid);
+            if told || begin.elapsed() > PATIENCE {
+                return told;
+            }
+            let mut fds = [PollFd::new(&self.sensor, PollFlags::IN)];
+            poll(&mut fds, Some(&Timespec { tv_sec: 1, tv_nsec: 0 }))
+                .expect("it can be waited for");
+            self.drain();
+        }
+    }
+
     /// Waits until the end of a process was told that the caller has waited for.
     pub(crate) fn until_exit_of(&mut self, pid: u32) {
         self.until("an exit", |seen| {
