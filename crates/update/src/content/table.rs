@@ -205,7 +205,10 @@ impl Cell {
     pub fn written(&self) -> String {
         match self {
             Self::Any => "*".to_owned(),
-            Self::Value(value) if value == "*" || value.starts_with('\\') => format!("\\{value}"),
+            // A lone backslash is the empty value: nothing at all is refused, as a slip of the pen.
+            Self::Value(value) if value.is_empty() || value == "*" || value.starts_with('\\') => {
+                format!("\\{value}")
+            }
             Self::Value(value) => value.clone(),
         }
     }
@@ -282,6 +285,21 @@ pub(super) fn supplied(tables: &[Table], code: Code<'_>, errors: &mut ContentErr
             };
             let line = first.map_or(table.line, |instance| instance.line);
             errors.add(ContentError::at(&table.file, line, fault));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cell_reads_as_it_was_written() {
+        for text in ["*", "\\", "\\*", "\\\\", "value", "a\\b"] {
+            let read = cell(text).expect("a cell");
+
+            assert_eq!(read.written(), text);
+            assert_eq!(cell(&read.written()), Ok(read));
         }
     }
 }
