@@ -209,13 +209,8 @@ impl Store {
         detail: &str,
         now: Timestamp,
     ) -> Result<Active, StoreError> {
-        let detail = types::shortened(detail);
-        let offer = self.change(|tx| {
-            let (offer, from) = machine::find(tx, release)?;
-            machine::check(release, from, State::Active)?;
-            machine::put_in_force(tx, &offer, release, detail, now)?;
-            Ok(offer)
-        })?;
+        self.activate_all(&[release], detail, now)?;
+        let offer = self.reader.release(release)?;
         let active = self.reader.active(&offer.engine, offer.part)?;
         active.ok_or(StoreError::NotInSlot { release })
     }

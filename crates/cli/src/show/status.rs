@@ -1,5 +1,6 @@
 //! `outrigger status`: the state of the whole on one screen.
 
+use anstyle::Style;
 use outrigger_api::Mode;
 use outrigger_api::control::{Counters, Descriptors, EngineStatus, Recording, Status};
 
@@ -109,16 +110,21 @@ fn engines(out: &mut String, engines: &[EngineStatus]) {
     table.write(out);
 }
 
+/// A row with a count, faint where there is nothing to count.
+fn count_row(table: &mut Table, name: &str, count: u64, detail: &str, style: Style) {
+    let style = if count == 0 { FAINT } else { style };
+    table.row([
+        cell(name).style(style),
+        figure(&number(count)).style(style),
+        cell(detail).style(FAINT),
+    ]);
+}
+
 fn counters(out: &mut String, counters: &Counters) {
     title(out, "Since the keeper started");
     let mut table = Table::new(&["", "", ""]);
     let mut row = |name: &str, count: u64, detail: &str, style| {
-        let style = if count == 0 { FAINT } else { style };
-        table.row([
-            cell(name).style(style),
-            figure(&number(count)).style(style),
-            cell(detail).style(FAINT),
-        ]);
+        count_row(&mut table, name, count, detail, style);
     };
     let sum = |counts: &std::collections::BTreeMap<String, u64>| {
         counts.values().fold(0, |sum: u64, count| sum.saturating_add(*count))
@@ -164,12 +170,7 @@ fn recording(out: &mut String, kept: &Recording) {
     title(out, "Recorded questions");
     let mut table = Table::new(&["", "", ""]);
     let mut row = |name: &str, count: u64, detail: &str, style| {
-        let style = if count == 0 { FAINT } else { style };
-        table.row([
-            cell(name).style(style),
-            figure(&number(count)).style(style),
-            cell(detail).style(FAINT),
-        ]);
+        count_row(&mut table, name, count, detail, style);
     };
     let plain = crate::text::PLAIN;
     let content = format!("content: {}", kept.content);

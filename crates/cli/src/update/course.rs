@@ -28,9 +28,6 @@ use super::source::Source;
 use super::trial::{self, Laid};
 use crate::steps::{Step, Steps};
 
-/// How many times as long a package may become when unpacked.
-const RATIO: u64 = 100;
-
 /// The name under which a release is rejected whose slot holds something else than was put there.
 const ALTERED: &str = "altered";
 
@@ -165,7 +162,7 @@ impl Course<'_, '_, '_> {
         part: Part,
         version: &Version,
     ) -> Result<Package, package::Refusal> {
-        let package = Package::read(bytes, &limits(self.site))?;
+        let package = Package::read(bytes, &PackageLimits::from(&self.site.config.download))?;
         package.expect(self.engine, part, version)?;
         Ok(package)
     }
@@ -184,7 +181,7 @@ impl Course<'_, '_, '_> {
         }
         self.done("verified", of, &detail)?;
         self.steps.bytes(&format!("unpacking {of}"));
-        let (limits, bar) = (limits(self.site), self.steps.bar());
+        let (limits, bar) = (PackageLimits::from(&self.site.config.download), self.steps.bar());
         let unpack = |folder: std::os::fd::BorrowedFd<'_>| {
             package.unpack(folder, &mut |done, whole| bar.at(done, whole))?;
             // Of what lies there, not of what was meant to.
@@ -209,7 +206,7 @@ impl Course<'_, '_, '_> {
         let Ok(folder) = rustix::fs::open(&standby.dir, flags, Mode::empty()) else {
             return Ok(None);
         };
-        let tree = tree_digest(folder.as_fd(), &limits(self.site));
+        let tree = tree_digest(folder.as_fd(), &PackageLimits::from(&self.site.config.download));
         Ok(tree.is_ok_and(|tree| Digest(tree.0) == standby.tree).then_some(standby))
     }
 
@@ -400,16 +397,6 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 fn finding(report: &Report) -> String {
     report.first_finding().map_or_else(String::new, |finding| finding.text.clone())
-}
-
-fn limits(site: &Site<'_>) -> PackageLimits {
-    let download = &site.config.download;
-    PackageLimits {
-        packed: download.package_bytes,
-        unpacked: download.unpacked_bytes,
-        ratio: RATIO,
-        files: usize::try_from(download.files_max).unwrap_or(usize::MAX),
-    }
 }
 
 /// Whether a release is remembered for `reason`: it did something, on its own.
