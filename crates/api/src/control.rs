@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::coverage::Coverage;
 use crate::key::EngineName;
 use crate::ledger::Ledger;
-use crate::release::Part;
+use crate::release::{Part, State};
 use crate::verdict::{Answer, Mode, Verdict};
 
 /// Where the host listens unless its configuration says otherwise.
@@ -62,6 +62,33 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         releases: Vec<ReleaseName>,
     },
+    /// Begin the trial of releases that have passed preflight: in shadow, then in probation, then active; or
+    /// not, and what was in force stays so. Answered when the shadow runs; [`Request::Trials`] tells how it goes,
+    /// and the journal of releases how it ended. It goes on by itself, over a restart of the host too.
+    Trial {
+        /// Which engine.
+        engine: EngineName,
+        /// What is tried, at most one release of each part. Each stands in shadow in the journal.
+        releases: Vec<ReleaseName>,
+        /// The shadow is as long as the policy says for an emergency.
+        #[serde(default)]
+        emergency: bool,
+    },
+    /// Every trial under way.
+    Trials,
+    /// End an engine's trial: what was in force before decides again. The releases are not held to be bad.
+    StopTrial {
+        /// Which engine.
+        engine: EngineName,
+    },
+    /// Put in force again what was before; the releases that decide now are not taken again.
+    GoBack {
+        /// Which engine.
+        engine: EngineName,
+        /// Only this part of it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        part: Option<Part>,
+    },
     /// Hand over to a new build of the host.
     Upgrade {
         /// Absolute path of the new binary; the running binary's own path if absent.
@@ -77,6 +104,56 @@ pub struct ReleaseName {
     pub part: Part,
     /// Its version.
     pub version: String,
+}
+
+/// A trial under way: releases of one engine in shadow, or in probation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// Which engine.
+    pub engine: EngineName,
+    /// What is tried.
+    pub releases: Vec<ReleaseName>,
+    /// [`State::Shadow`] or [`State::Probation`].
+    pub state: State,
+    /// What it waits for, for a person; `None` while its time counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
+    /// How long it has lasted, in ms of the machine's running time.
+    pub served_ms: u64,
+    /// How long it lasts, in ms.
+    pub length_ms: u64,
+    /// Questions that it has judged.
+    pub judged: u64,
+    /// Questions of which it has left no verdict in their budget.
+    pub missed: u64,
+    /// Questions that could not be compared: the one that decides gave no verdict, or there was no room.
+    pub uncompared: u64,
+    /// Where its verdicts differ from those of the release that decides; in shadow. The most frequent first.
+    pub differences: Vec<Difference>,
+    /// Differences that are not listed for want of room.
+    pub more: u64,
+}
+
+/// Questions about one event on which a release in shadow and the one that decides differ, for the same reason.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// The event's name.
+    pub event: String,
+    /// What the one that decides said.
+    pub active: Verdict,
+    /// What the one in shadow said.
+    pub shadow: Verdict,
+    /// The rule or signature that the one who denies names; empty if it names none.
+    pub rule: String,
+    /// Questions.
+    pub count: u64,
+    /// Different objects among them; at least so many.
+    pub objects: u64,
+    /// Path of the first object, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Whether the machine needs one of the objects.
+    pub guarded: bool,
 }
 
 /// What can be done to an engine.
@@ -115,6 +192,11 @@ pub enum Response {
     },
     /// What this kernel gives and lacks.
     Doctor(Coverage),
+    /// Every trial under way.
+    Trials {
+        /// One entry per engine of which releases are tried.
+        trials: Vec<Trial>,
+    },
     /// It was done.
     Done {
         /// What was done, for a person.

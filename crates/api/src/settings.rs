@@ -40,7 +40,8 @@ pub use release::{
     check_path, package_target, release_version, releases_target,
 };
 pub use updates::{
-    DownloadConfig, PreflightConfig, RepositoryConfig, Source, UPDATES_FILE, UpdatesConfig,
+    BootConfig, DownloadConfig, PreflightConfig, ProbationConfig, RepositoryConfig, ShadowConfig,
+    Source, UPDATES_FILE, UpdatesConfig,
 };
 
 /// Longest file that is parsed, in bytes.

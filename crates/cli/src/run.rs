@@ -136,6 +136,7 @@ pub(crate) fn answer(received: &Received, json: bool, out: &mut impl Write) -> R
         Response::Ledger(ledger) => show::ledger::whole(ledger),
         Response::Decision(decision) => show::decision::whole(decision),
         Response::Doctor(coverage) => show::doctor::whole(coverage),
+        Response::Trials { trials } => show::trials::whole(trials),
         Response::Missed { count } => show::decision::missed(*count),
         Response::Done { message } => text::visible_lines(message) + "\n",
         Response::Error { message } => {
@@ -155,6 +156,7 @@ fn judge(response: &Response) -> Outcome {
         Response::Engines { .. }
         | Response::Ledger(_)
         | Response::Decision(_)
+        | Response::Trials { .. }
         | Response::Done { .. } => Outcome::Good,
         Response::Missed { .. } | Response::Error { .. } => Outcome::Bad,
     }
@@ -186,6 +188,7 @@ fn watch(link: &mut Link, denied: bool, json: bool, out: &mut impl Write) -> Res
             Response::Decision(decision) if denied && !refused(decision) => continue,
             Response::Decision(decision) => show::decision::line(decision),
             // What is missing may have been a denial, so a filter does not hide it.
+            Response::Trials { trials } => show::trials::whole(trials),
             Response::Missed { count } => show::decision::missed(*count),
             Response::Error { .. } => return answer(&received, json, out),
             _ => bail!("the host answered `watch` with something else than decisions"),

@@ -5,6 +5,7 @@ pub(crate) mod doctor;
 pub(crate) mod engines;
 pub(crate) mod ledger;
 pub(crate) mod status;
+pub(crate) mod trials;
 
 use std::collections::BTreeMap;
 

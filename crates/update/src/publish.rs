@@ -23,14 +23,13 @@ mod online;
 mod releases;
 mod root;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use outrigger_api::settings::{PathFault, SettingsErrors};
 
 use crate::package::Refusal;
 use crate::publish::document::{Envelope, RootDoc, Signable, TargetsDoc};
-use crate::publish::files::Folder;
+use crate::publish::files::{Folder, Lock};
 
 pub use inspect::{
     FileView, PackageView, PendingView, ReleaseView, RepositoryView, RoleView, inspect_package,
@@ -220,7 +219,7 @@ pub struct Signed {
 #[derive(Debug)]
 pub struct Publisher {
     folder: Folder,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Publisher {

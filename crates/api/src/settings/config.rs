@@ -24,6 +24,8 @@ pub struct HostConfig {
     pub metrics_socket: Option<PathBuf>,
     /// Where the host keeps what it must remember.
     pub state_dir: PathBuf,
+    /// What the administrator decided about releases: [`crate::settings::UpdatesConfig`].
+    pub updates_file: PathBuf,
     /// What is protected, and how.
     pub protect: ProtectConfig,
     /// Most questions that may be decided at a time.
@@ -265,6 +267,7 @@ fn read_config(top: &Section<'_>) -> HostConfig {
         metrics_socket: read_metrics(&host, &control_socket),
         control_socket,
         state_dir: host.path(&keys::STATE_DIR).unwrap_or_default(),
+        updates_file: host.path(&keys::UPDATES_PATH).unwrap_or_default(),
         in_flight_max: host.number(&keys::IN_FLIGHT_MAX),
         cache: CacheConfig {
             enabled: cache.flag(&keys::ENABLED),

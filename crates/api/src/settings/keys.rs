@@ -311,6 +311,12 @@ pub(super) const STATE_DIR: FilePath = FilePath {
     max: PATH_MAX,
     default: Given::Default("/var/lib/outrigger"),
 };
+pub(super) const UPDATES_PATH: FilePath = FilePath {
+    name: "updates_file",
+    relative: false,
+    max: PATH_MAX,
+    default: Given::Default(crate::settings::UPDATES_FILE),
+};
 pub(super) const IN_FLIGHT_MAX: Integer = count("in_flight_max", 16, 8192, 2048);
 
 pub(super) const ENABLED: Flag = Flag { name: "enabled", default: true };
@@ -420,7 +426,7 @@ pub(super) static CONFIG_TOP: Table =
     Table { path: "", keys: &[&MODE, &HOST, &CACHE, &PROTECT, &POLICY, &ENGINE, &GUARD, &RECORD] };
 pub(super) static CONFIG_HOST: Table = Table {
     path: "host",
-    keys: &[&CONTROL_SOCKET, &METRICS, &METRICS_SOCKET, &STATE_DIR, &IN_FLIGHT_MAX],
+    keys: &[&CONTROL_SOCKET, &METRICS, &METRICS_SOCKET, &STATE_DIR, &UPDATES_PATH, &IN_FLIGHT_MAX],
 };
 pub(super) static CONFIG_CACHE: Table = Table { path: "cache", keys: &[&ENABLED, &MAX_FILES] };
 pub(super) static CONFIG_PROTECT: Table =
@@ -525,8 +531,62 @@ pub(super) const SAMPLES_MAX: Integer = count("samples_max", 1, 10_000_000, 20_0
 pub(super) const PREFLIGHT_MS: Integer = milliseconds("total_ms", 1000, 600_000, 20_000);
 pub(super) const P99_MS: Integer = milliseconds("p99_ms", 1, 10_000, 50);
 
-pub(super) static UPDATES_TOP: Table =
-    Table { path: "", keys: &[&STATE_DIR, &CONTROL_SOCKET, &REPOSITORY, &DOWNLOAD, &PREFLIGHT] };
+// How they run beside what decides, decide under watch, and start.
+pub(super) const SHADOW: Group = group("shadow", "[shadow]");
+pub(super) const PROBATION: Group = group("probation", "[probation]");
+pub(super) const BOOT: Group = group("boot", "[boot]");
+const WEEK_MS: u64 = 7 * 24 * 3_600_000;
+pub(super) const SHADOW_MS: Integer = milliseconds("length_ms", 1000, WEEK_MS, 10_000);
+pub(super) const EMERGENCY_MS: Integer = milliseconds("emergency_ms", 1000, WEEK_MS, 3000);
+pub(super) const EVENTS_MIN: Integer = count("events_min", 0, 1_000_000, 0);
+pub(super) const LONGEST_MS: Integer = milliseconds("longest_ms", 1000, WEEK_MS, 600_000);
+pub(super) const NEW_DENIALS_MAX: Integer = count("new_denials_max", 0, 1000, 3);
+pub(super) const TRIAL_MISSES_MAX: Integer = count("misses_max", 0, 1000, 3);
+pub(super) const PROBATION_MS: Integer = milliseconds("length_ms", 1000, WEEK_MS, 20_000);
+pub(super) const CRASHES_MAX: Integer = count("crashes_max", 0, 100, 0);
+pub(super) const LATENCY_PERCENT: Integer = count("latency_percent", 100, 100_000, 300);
+pub(super) const CPU_PERCENT: Integer = count("cpu_percent", 100, 100_000, 300);
+pub(super) const MEMORY_PERCENT: Integer = count("memory_percent", 100, 100_000, 300);
+pub(super) const UNCLEAN_MAX: Integer = count("unclean_max", 1, 100, 3);
+pub(super) const HEALTHY_MS: Integer = milliseconds("healthy_ms", 1000, 3_600_000, 60_000);
+
+pub(super) static UPDATES_TOP: Table = Table {
+    path: "",
+    keys: &[
+        &STATE_DIR,
+        &CONTROL_SOCKET,
+        &REPOSITORY,
+        &DOWNLOAD,
+        &PREFLIGHT,
+        &SHADOW,
+        &PROBATION,
+        &BOOT,
+    ],
+};
+pub(super) static UPDATES_SHADOW: Table = Table {
+    path: "shadow",
+    keys: &[
+        &SHADOW_MS,
+        &EMERGENCY_MS,
+        &EVENTS_MIN,
+        &LONGEST_MS,
+        &NEW_DENIALS_MAX,
+        &TRIAL_MISSES_MAX,
+    ],
+};
+pub(super) static UPDATES_PROBATION: Table = Table {
+    path: "probation",
+    keys: &[
+        &PROBATION_MS,
+        &CRASHES_MAX,
+        &TRIAL_MISSES_MAX,
+        &NEW_DENIALS_MAX,
+        &LATENCY_PERCENT,
+        &CPU_PERCENT,
+        &MEMORY_PERCENT,
+    ],
+};
+pub(super) static UPDATES_BOOT: Table = Table { path: "boot", keys: &[&UNCLEAN_MAX, &HEALTHY_MS] };
 pub(super) static UPDATES_REPOSITORY: Table =
     Table { path: "[repository]", keys: &[&REPOSITORY_NAME, &URL, &ROOT, &REPOSITORY_ENGINES] };
 pub(super) static UPDATES_DOWNLOAD: Table = Table {
@@ -539,8 +599,15 @@ pub(super) static UPDATES_PREFLIGHT: Table = Table {
 };
 
 /// The tables of `updates.toml`.
-pub(super) static UPDATES: &[&Table] =
-    &[&UPDATES_TOP, &UPDATES_REPOSITORY, &UPDATES_DOWNLOAD, &UPDATES_PREFLIGHT];
+pub(super) static UPDATES: &[&Table] = &[
+    &UPDATES_TOP,
+    &UPDATES_REPOSITORY,
+    &UPDATES_DOWNLOAD,
+    &UPDATES_PREFLIGHT,
+    &UPDATES_SHADOW,
+    &UPDATES_PROBATION,
+    &UPDATES_BOOT,
+];
 
 const fn count(name: &'static str, min: u64, max: u64, default: u64) -> Integer {
     Integer { name, unit: Unit::One, min, max, default: Some(default) }
@@ -621,6 +688,7 @@ mod tests {
         let keys = [
             [&MEMORY_BYTES, &THREADS, &BUDGET_MS, &MAX_FILES, &RESTARTS_MAX, &UID],
             [&PACKAGE_BYTES, &UNPACKED_BYTES, &FILES_MAX, &STALL_MS, &SAMPLES_MIN, &P99_MS],
+            [&SHADOW_MS, &EMERGENCY_MS, &LONGEST_MS, &PROBATION_MS, &CPU_PERCENT, &HEALTHY_MS],
         ];
         for key in keys.concat() {
             if let Some(default) = key.default {

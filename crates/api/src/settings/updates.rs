@@ -24,6 +24,12 @@ pub struct UpdatesConfig {
     pub download: DownloadConfig,
     /// What a release must stand before it decides.
     pub preflight: PreflightConfig,
+    /// How a release runs beside the one that decides.
+    pub shadow: ShadowConfig,
+    /// How a release decides under watch.
+    pub probation: ProbationConfig,
+    /// When a start of the machine counts as healthy, and what follows where none does.
+    pub boot: BootConfig,
 }
 
 /// A publisher's repository.
@@ -78,6 +84,52 @@ pub struct PreflightConfig {
     pub p99_ms: u32,
 }
 
+/// How a release runs beside the one that decides: on live events, its verdicts compared and not enforced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShadowConfig {
+    /// How long, in ms of the machine's running time.
+    pub length_ms: u32,
+    /// How long for an emergency release.
+    pub emergency_ms: u32,
+    /// Fewest questions that both must have judged; with fewer it goes on, up to `longest_ms`.
+    pub events_min: u32,
+    /// How long at most; a release that has not seen `events_min` by then is not taken.
+    pub longest_ms: u32,
+    /// Most different objects that it may deny and the other one not.
+    pub new_denials_max: u32,
+    /// Most questions that it may leave without a verdict in their budget.
+    pub misses_max: u32,
+}
+
+/// How a release decides under watch, and what ends that at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProbationConfig {
+    /// How long, in ms of the machine's running time.
+    pub length_ms: u32,
+    /// Most times that its process may end by itself or be ended for a fault.
+    pub crashes_max: u32,
+    /// Most questions that it may leave without a verdict in their budget.
+    pub misses_max: u32,
+    /// Most different objects that it may deny that were not denied in shadow.
+    pub new_denials_max: u32,
+    /// Longest verdict of 99 in a hundred, in percent of the release before.
+    pub latency_percent: u32,
+    /// Most processor time for a question, in percent of the release before.
+    pub cpu_percent: u32,
+    /// Most memory, in percent of the release before.
+    pub memory_percent: u32,
+}
+
+/// When a start of the machine counts as healthy, and what follows where none does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BootConfig {
+    /// After so many starts in a row without health only the releases known to be good dock; after as many
+    /// more, none.
+    pub unclean_max: u32,
+    /// How long everything must have gone well for a start to count as healthy, in ms.
+    pub healthy_ms: u32,
+}
+
 impl Default for UpdatesConfig {
     /// What an empty file says: nothing is offered.
     fn default() -> Self {
@@ -117,6 +169,9 @@ impl UpdatesConfig {
 fn read_updates(top: &Section<'_>) -> UpdatesConfig {
     let download = top.section(&keys::DOWNLOAD, &keys::UPDATES_DOWNLOAD, keys::UPDATES);
     let preflight = top.section(&keys::PREFLIGHT, &keys::UPDATES_PREFLIGHT, keys::UPDATES);
+    let shadow = top.section(&keys::SHADOW, &keys::UPDATES_SHADOW, keys::UPDATES);
+    let probation = top.section(&keys::PROBATION, &keys::UPDATES_PROBATION, keys::UPDATES);
+    let boot = top.section(&keys::BOOT, &keys::UPDATES_BOOT, keys::UPDATES);
     UpdatesConfig {
         // Both have defaults, so nothing stands for one that was refused.
         state_dir: top.path(&keys::STATE_DIR).unwrap_or_default(),
@@ -135,6 +190,27 @@ fn read_updates(top: &Section<'_>) -> UpdatesConfig {
             samples_max: preflight.number(&keys::SAMPLES_MAX),
             total_ms: preflight.number(&keys::PREFLIGHT_MS),
             p99_ms: preflight.number(&keys::P99_MS),
+        },
+        shadow: ShadowConfig {
+            length_ms: shadow.number(&keys::SHADOW_MS),
+            emergency_ms: shadow.number(&keys::EMERGENCY_MS),
+            events_min: shadow.number(&keys::EVENTS_MIN),
+            longest_ms: shadow.number(&keys::LONGEST_MS),
+            new_denials_max: shadow.number(&keys::NEW_DENIALS_MAX),
+            misses_max: shadow.number(&keys::TRIAL_MISSES_MAX),
+        },
+        probation: ProbationConfig {
+            length_ms: probation.number(&keys::PROBATION_MS),
+            crashes_max: probation.number(&keys::CRASHES_MAX),
+            misses_max: probation.number(&keys::TRIAL_MISSES_MAX),
+            new_denials_max: probation.number(&keys::NEW_DENIALS_MAX),
+            latency_percent: probation.number(&keys::LATENCY_PERCENT),
+            cpu_percent: probation.number(&keys::CPU_PERCENT),
+            memory_percent: probation.number(&keys::MEMORY_PERCENT),
+        },
+        boot: BootConfig {
+            unclean_max: boot.number(&keys::UNCLEAN_MAX),
+            healthy_ms: boot.number(&keys::HEALTHY_MS),
         },
     }
 }

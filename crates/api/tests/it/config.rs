@@ -58,6 +58,7 @@ fn every_key_of_a_configuration_is_taken() {
         control_socket: PathBuf::from("/run/o/c.sock"),
         metrics_socket: None,
         state_dir: PathBuf::from("/srv/state"),
+        updates_file: PathBuf::from("/etc/outrigger/updates.toml"),
         protect: ProtectConfig {
             trees: vec![PathBuf::from("/home"), PathBuf::from("/srv/data")],
             places: vec![

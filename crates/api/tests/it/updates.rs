@@ -87,6 +87,7 @@ fn every_key_is_taken() {
             total_ms: 1000,
             p99_ms: 3,
         },
+        ..UpdatesConfig::default()
     };
     assert_eq!(updates, Ok(expected));
 }

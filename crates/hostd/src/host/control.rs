@@ -1007,6 +1007,10 @@ impl Control {
                 self.begin_swap(engine, releases, reply);
                 return None;
             }
+            Request::Trials => Response::Trials { trials: Vec::new() },
+            Request::Trial { .. } | Request::StopTrial { .. } | Request::GoBack { .. } => {
+                Response::Error { message: "this host tries no release".to_owned() }
+            }
             Request::Upgrade { binary } => {
                 self.upgrade(binary, reply);
                 return None;

@@ -22,6 +22,18 @@ const METADATA_MAX: u64 = 5_000_000;
 #[derive(Debug, Clone)]
 pub(super) struct Folder(PathBuf);
 
+/// The right to change a repository, until it is dropped or the process ends.
+#[derive(Debug)]
+pub(super) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // A child that another thread has just begun has the descriptor, too, until it executes its program.
+        // Closing ours would leave it the lock.
+        let _ = self.0.unlock();
+    }
+}
+
 /// The versions that `timestamp.json` makes the newest.
 #[derive(Debug)]
 pub(super) struct Newest {
@@ -48,12 +60,12 @@ impl Folder {
         Ok(())
     }
 
-    pub(super) fn lock(&self) -> Result<File, PublishError> {
+    pub(super) fn lock(&self) -> Result<Lock, PublishError> {
         self.make()?;
         let path = self.0.join(PENDING);
         let folder = File::open(&path).map_err(|source| failed("open", &path, source))?;
         match folder.try_lock() {
-            Ok(()) => Ok(folder),
+            Ok(()) => Ok(Lock(folder)),
             Err(TryLockError::WouldBlock) => Err(PublishError::Locked(self.0.clone())),
             Err(TryLockError::Error(source)) => Err(failed("lock", &path, source)),
         }

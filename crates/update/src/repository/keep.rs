@@ -36,6 +36,14 @@ pub(super) struct Keeper {
     failed: Mutex<Option<Refusal>>,
 }
 
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        // A child that another thread has just begun has the descriptor, too, until it executes its program.
+        // Closing ours would leave it the lock.
+        let _ = rustix::fs::flock(&self.folder, FlockOperation::Unlock);
+    }
+}
+
 impl Keeper {
     /// Opens the folder, making it if its parent is there.
     pub(super) fn open(path: &Path) -> Result<Self, Refusal> {
