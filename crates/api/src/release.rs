@@ -1,9 +1,17 @@
 //! Releases of engines: what is released, and the states that a release goes through on a machine.
 //!
 //! ```text
-//! offered ──▶ verified ──▶ staged ──▶ preflight ──▶ (shadow ──▶ probation ──▶) active ──▶ retired
-//!    └────────────┴───────────┴───────────┴─────────────┴───────────┴──────▶ rejected
+//! offered ──▶ verified ──▶ staged ──▶ preflight ──▶ shadow ──▶ probation ──▶ active ──▶ retired
+//!    └────────────┴───────────┴───────────┴───────────┴───────────┴───────────┤           │
+//!                                                                             ▼           │
+//!                                                  active ◀── in its place ── rejected    │
+//!                                                     ▲                                   │
+//!                                                     └─── what was in force before ──────┘
 //! ```
+//!
+//! Every release goes through all of it, the first one of an engine too. In probation and active it is *in force*: it
+//! decides. One that is rejected then gives its place back to the one that it took it from, if that still lies on
+//! the disk: the only way from retired to active.
 
 use std::fmt;
 use std::str::FromStr;
@@ -53,7 +61,7 @@ pub enum State {
     Preflight,
     /// It runs beside the active one; its verdicts are compared and not enforced.
     Shadow,
-    /// It decides, and is watched.
+    /// It decides, and is watched. The one before lies ready.
     Probation,
     /// It decides.
     Active,

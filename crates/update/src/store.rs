@@ -12,6 +12,11 @@
 //! disagree, and whoever then has to choose between them needs a third. One transaction ends the one release
 //! and begins the other; before it is on the disk the old one is in force, after it the new one.
 //!
+//! **The way back** is such a transaction as well. While a release is on probation, the other slot holds the one
+//! whose place it took, and nothing may be staged there. So going back needs no network and copies nothing: the new
+//! release is rejected, and the one before is in force again. There is no way back to a release that never was in
+//! force, nor to one that was gone back from.
+//!
 //! So that a damaged journal costs as little as it can, [`Reader::active`] needs three rows of it and no more:
 //! the one that names the transition, the transition, and its release. The transition carries a hash over
 //! everything in these rows, slot and tree digest too, so a reader finds them whole or knows that they are
@@ -38,6 +43,7 @@ mod lock;
 mod machine;
 mod reader;
 mod slots;
+mod trial;
 mod types;
 
 use std::error::Error;
@@ -53,7 +59,7 @@ pub use error::StoreError;
 pub use reader::Reader;
 pub use types::{
     Active, Digest, DigestError, Head, KnownBad, Offer, Rejection, Release, ReleaseId, Slot,
-    Standby, TEXT_MAX, Transition,
+    Standby, TEXT_MAX, Transition, WentBack,
 };
 
 use chain::Entry;
@@ -122,12 +128,13 @@ impl Store {
         })
     }
 
-    /// Moves a release on to `to`: verified, preflight, shadow or probation.
+    /// Moves a release on to `to`: verified, preflight or shadow.
     ///
     /// # Errors
     ///
     /// [`StoreError::Transition`] if it does not stand right before `to`, or if `to` has a way of its own
-    /// ([`stage`](Self::stage), [`activate`](Self::activate), [`reject`](Self::reject)).
+    /// ([`stage`](Self::stage), [`begin_probation`](Self::begin_probation), [`confirm`](Self::confirm),
+    /// [`reject`](Self::reject)).
     pub fn advance(
         &mut self,
         release: ReleaseId,
@@ -138,8 +145,7 @@ impl Store {
         let detail = types::shortened(detail);
         self.change(|tx| {
             let (_, from) = machine::find(tx, release)?;
-            if !matches!(to, State::Verified | State::Preflight | State::Shadow | State::Probation)
-            {
+            if !matches!(to, State::Verified | State::Preflight | State::Shadow) {
                 return Err(StoreError::Transition { release, from, to });
             }
             machine::append(tx, Entry::plain(release, to, now, detail))
@@ -155,7 +161,7 @@ impl Store {
     /// # Errors
     ///
     /// [`StoreError::DiskFull`] with what was needed and what is free, [`StoreError::Unpack`] with the
-    /// closure's error. The release stays verified and may be staged again; what is in force stays so.
+    /// closure's error, [`StoreError::OnProbation`] while the slot holds what may be gone back to. The release stays verified and may be staged again; what is in force stays so.
     pub fn stage<E>(
         &mut self,
         release: ReleaseId,
@@ -198,50 +204,12 @@ impl Store {
         })
     }
 
-    /// Puts a release in force, and retires the one before, in one step. The one before stays in its slot.
+    /// Ends a release's way: it will not decide. It may stand anywhere before probation.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Transition`] unless it passed preflight (or probation); [`StoreError::NotInSlot`].
-    pub fn activate(
-        &mut self,
-        release: ReleaseId,
-        detail: &str,
-        now: Timestamp,
-    ) -> Result<Active, StoreError> {
-        self.activate_all(&[release], detail, now)?;
-        let offer = self.reader.release(release)?;
-        let active = self.reader.active(&offer.engine, offer.part)?;
-        active.ok_or(StoreError::NotInSlot { release })
-    }
-
-    /// Puts several releases in force, of different parts of an engine, in one step: all of them or none.
-    ///
-    /// # Errors
-    ///
-    /// As [`Store::activate`].
-    pub fn activate_all(
-        &mut self,
-        releases: &[ReleaseId],
-        detail: &str,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        let detail = types::shortened(detail);
-        self.change(|tx| {
-            for release in releases {
-                let (offer, from) = machine::find(tx, *release)?;
-                machine::check(*release, from, State::Active)?;
-                machine::put_in_force(tx, &offer, *release, detail.clone(), now)?;
-            }
-            Ok(())
-        })
-    }
-
-    /// Ends a release's way: it will not decide. It may stand anywhere before active.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Transition`] if it decides already or has ended; [`StoreError::TooLong`].
+    /// [`StoreError::Transition`] if it has ended, or decides already (there are [`roll_back`](Self::roll_back) and
+    /// [`send_back`](Self::send_back)); [`StoreError::TooLong`].
     pub fn reject(
         &mut self,
         release: ReleaseId,
@@ -249,7 +217,13 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         types::within("a rejection's name", &rejection.name)?;
-        self.change(|tx| machine::append(tx, Entry::rejected(release, rejection, now)))
+        self.change(|tx| {
+            let (_, from) = machine::find(tx, release)?;
+            if from.is_some_and(machine::is_in_force) {
+                return Err(StoreError::Transition { release, from, to: State::Rejected });
+            }
+            machine::append(tx, Entry::rejected(release, rejection, now))
+        })
     }
 
     /// One transaction; what it was for is done as a whole and on the disk, or not at all.

@@ -23,7 +23,7 @@ pub struct Releases {
     state: PathBuf,
 }
 
-/// A release that has passed preflight.
+/// A release that has passed preflight, and stands in shadow.
 #[derive(Debug, Clone)]
 pub struct Staged {
     /// What the host is asked for.
@@ -39,7 +39,7 @@ impl Releases {
         Self { state: folder.join("state") }
     }
 
-    /// Puts a release of `part` of `engine` into the free slot, as preflight leaves it.
+    /// Puts a release of `part` of `engine` into the free slot, in shadow, as the tool leaves it that has tried it.
     ///
     /// # Errors
     ///
@@ -71,18 +71,20 @@ impl Releases {
         };
         let standby = store.stage(id, bytes as u64, now, unpack)?;
         store.advance(id, State::Preflight, "", now)?;
+        store.advance(id, State::Shadow, "", now)?;
         let name = ReleaseName { part, version: version.to_owned() };
         Ok(Staged { name, folder: standby.dir, id })
     }
 
-    /// Puts it in force without a host, as is done where none runs.
+    /// Puts it in force for good, as if it had stood shadow and probation.
     ///
     /// # Errors
     ///
     /// If the store refuses.
     pub fn put_in_force(&self, staged: &Staged) -> Result<()> {
         let mut store = Store::open(&self.state)?;
-        store.activate(staged.id, "by a test", Timestamp::now())?;
+        store.begin_probation(&[staged.id], "by a test", Timestamp::now())?;
+        store.confirm(&[staged.id], "by a test", Timestamp::now())?;
         Ok(())
     }
 

@@ -23,6 +23,8 @@ pub const STAGING: &str = "staging";
 pub const BEFORE: &str = "putting it in force";
 /// What is said when it is.
 pub const AFTER: &str = "in force";
+/// What is said when it is in force for good.
+pub const CONFIRMED: &str = "confirmed";
 
 /// How an install is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +85,7 @@ pub fn install(
     let mut state = store.release(id)?.state;
     if state == State::Active {
         say(AFTER);
+        say(CONFIRMED);
         return Ok(());
     }
     if state == State::Offered {
@@ -103,6 +106,11 @@ pub fn install(
     }
     if state == State::Staged {
         store.advance(id, State::Preflight, "", now)?;
+        state = State::Preflight;
+    }
+    if state == State::Preflight {
+        store.advance(id, State::Shadow, "", now)?;
+        state = State::Shadow;
     }
     let late = || -> Result<()> {
         let folder = slot.get().context("the folder of the slot")?;
@@ -111,13 +119,19 @@ pub fn install(
     if manner == Manner::LateFiles {
         late()?;
     }
-    say(BEFORE);
-    let active = store.activate(id, "passed", now)?;
+    if state == State::Shadow {
+        say(BEFORE);
+        store.begin_probation(&[id], "no difference", now)?;
+    }
     if manner == Manner::FilesAfterCommit {
         late()?;
     }
     say(AFTER);
+    store.confirm(&[id], "no bad sign", now)?;
+    say(CONFIRMED);
+    let active = store.active(&engine()?, part)?.context("nothing is in force")?;
     ensure!(active.release == id, "{} is in force, and not {id}", active.release);
+    ensure!(active.state == State::Active, "{id} is {}", active.state);
     Ok(())
 }
 
@@ -207,6 +221,14 @@ impl Scenario for ThroughStore {
         no_half_slots(&store, &state)?;
         drop(store);
 
+        if said.lines().any(|line| line == CONFIRMED) {
+            ensure!(on_probation(&state)?.is_none(), "its end of probation is lost");
+        }
+        if let Some(version) = on_probation(&state)? {
+            // A release of the same part would take the way back.
+            install(&state, Part::Content, &version, Manner::Right, &|_| {})
+                .context("the rest of the probation")?;
+        }
         install(&state, Part::Content, "3.0.0", Manner::Right, &|_| {})
             .context("the next install")?;
         let now = in_force(&state, Part::Content)?;
@@ -230,6 +252,13 @@ pub fn in_force(state: &Path, part: Part) -> Result<Option<String>> {
     let Some(active) = reader.active(&engine()?, part)? else { return Ok(None) };
     whole(&active.dir, active.tree).with_context(|| format!("{part} {}", active.version))?;
     Ok(Some(active.version.to_string()))
+}
+
+/// The version of the content that is on probation.
+fn on_probation(state: &Path) -> Result<Option<String>> {
+    let all = Store::open_read(state)?.in_probation(&engine()?)?;
+    let content = all.into_iter().find(|(part, _)| *part == Part::Content);
+    Ok(content.map(|(_, active)| active.version.to_string()))
 }
 
 fn whole(dir: &Path, tree: Digest) -> Result<()> {

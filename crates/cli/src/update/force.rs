@@ -7,6 +7,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use outrigger_api::EngineName;
 use outrigger_api::control::{ReleaseName, Request, Response};
+use outrigger_api::release::State;
 use outrigger_update::store::{Rejection, ReleaseId, Store};
 
 use super::Site;
@@ -34,12 +35,27 @@ pub(super) fn put(
 ) -> Result<Result<String, String>> {
     let socket = &site.config.control_socket;
     let Some(docks) = docks(socket, engine, site.arguments.timeout)? else {
-        return alone(site, store, passed, "no host runs: it decides from the host's next start");
+        return alone(
+            site,
+            store,
+            passed,
+            "no host runs: it runs in shadow from the host's next start",
+        );
     };
     if !docks {
-        return alone(site, store, passed, "the host does not dock it");
+        return alone(
+            site,
+            store,
+            passed,
+            "the host does not dock it: it runs in shadow when it does",
+        );
     }
-    *store = None;
+    let mut open = match store.take() {
+        Some(store) => store,
+        None => Store::open(&site.config.state_dir)?,
+    };
+    stand_in_shadow(&mut open, passed)?;
+    drop(open);
     let releases = passed.iter().map(|one| one.name.clone()).collect();
     let request = Request::Swap { engine: engine.clone(), releases };
     let answer = Link::open(socket, &request, SWAP)?.receive()?.response;
@@ -84,6 +100,17 @@ fn is_absent(cause: &std::io::Error) -> bool {
     matches!(cause.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::ConnectionRefused)
 }
 
+/// What is asked of the host stands in shadow in the journal, so that it goes on with it whatever becomes of us.
+fn stand_in_shadow(store: &mut Store, passed: &[Passed]) -> Result<()> {
+    for one in passed {
+        if store.release(one.release)?.state == State::Shadow {
+            continue;
+        }
+        store.advance(one.release, State::Shadow, "it passed preflight", Timestamp::now())?;
+    }
+    Ok(())
+}
+
 fn alone(
     site: &Site<'_>,
     store: &mut Option<Store>,
@@ -94,8 +121,7 @@ fn alone(
         Some(store) => store,
         None => Store::open(&site.config.state_dir)?,
     };
-    let releases: Vec<ReleaseId> = passed.iter().map(|one| one.release).collect();
-    open.activate_all(&releases, how, Timestamp::now())?;
+    stand_in_shadow(&mut open, passed)?;
     *store = Some(open);
     Ok(Ok(how.to_owned()))
 }

@@ -193,7 +193,7 @@ fn found(
     Ok(version)
 }
 
-/// Where a release lies that passed preflight and is not in force yet.
+/// Where a release lies that passed preflight, stands in shadow and is not in force yet.
 fn standby(
     store: &Reader,
     name: &EngineName,
@@ -204,7 +204,7 @@ fn standby(
     let Some(lies) = lies.filter(|lies| lies.version.to_string() == *version) else {
         return Err(format!("{part} {version} of {name} does not lie in a slot; stage it first"));
     };
-    if !matches!(lies.state, State::Preflight | State::Shadow | State::Probation) {
+    if lies.state != State::Shadow {
         let state = lies.state;
         return Err(format!(
             "{part} {version} of {name} is {state}: only what passed preflight is put in force"
@@ -218,7 +218,7 @@ pub(crate) fn put_in_force(state_dir: &Path, version: &Version) -> Result<(), St
     let mut store = Store::open(state_dir).map_err(|error| chain(&error))?;
     let releases: Vec<ReleaseId> = version.new.iter().map(|(release, ..)| *release).collect();
     let detail = "it docked, and takes questions";
-    store.activate_all(&releases, detail, Timestamp::now()).map_err(|error| {
+    store.begin_probation(&releases, detail, Timestamp::now()).map_err(|error| {
         format!("{} cannot be put in force: {}", version.describe(), chain(&error))
     })
 }

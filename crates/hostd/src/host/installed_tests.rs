@@ -20,7 +20,7 @@ fn machine() -> (TempDir, EngineConfig, EngineName) {
     (folder, config, "scan".parse().expect("a name"))
 }
 
-/// Stages a release with one file, as preflight leaves it.
+/// Stages a release with one file, as the tool leaves it that has tried it.
 fn stage(state: &Path, part: Part, version: &str, file: &str, text: &str) -> ReleaseId {
     let mut store = Store::open(state).expect("a store");
     let offer = Offer {
@@ -45,6 +45,7 @@ fn stage(state: &Path, part: Part, version: &str, file: &str, text: &str) -> Rel
     };
     store.stage(id, 0, now, unpack).expect("staged");
     store.advance(id, State::Preflight, "", now).expect("in preflight");
+    store.advance(id, State::Shadow, "", now).expect("in shadow");
     id
 }
 
@@ -54,7 +55,8 @@ fn name(part: Part, version: &str) -> ReleaseName {
 
 fn activate(state: &Path, release: ReleaseId) {
     let mut store = Store::open(state).expect("a store");
-    store.activate(release, "", Timestamp::now()).expect("in force");
+    store.begin_probation(&[release], "", Timestamp::now()).expect("in force");
+    store.confirm(&[release], "", Timestamp::now()).expect("for good");
 }
 
 #[test]

@@ -10,8 +10,8 @@ use outrigger_api::release::State;
 use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest as _, Sha256};
 
-use super::StoreError;
 use super::types::{Digest, Head, Offer, Rejection, ReleaseId, Slot};
+use super::{StoreError, machine};
 
 /// Begins every encoding, so that these hashes are of nothing else.
 const CONTEXT: &[u8] = b"outrigger update journal 1\0";
@@ -36,7 +36,7 @@ impl Entry {
         Self { release, to, at, detail, reason: None, conduct: false, place: None }
     }
 
-    /// One of the two transitions that say where a release lies.
+    /// One of the transitions that say where a release lies: staged, probation, active.
     pub(super) fn placed(
         release: ReleaseId,
         to: State,
@@ -279,31 +279,46 @@ struct Replayed {
     in_force: std::collections::BTreeMap<(String, String), (i64, String, i64)>,
     /// By engine, part and slot: the release staged there last, and its tree.
     staged: std::collections::BTreeMap<(String, String, String), (i64, Digest)>,
+    /// The engine and part of which the row before retired a release.
+    left: Option<(String, String)>,
 }
 
 impl Replayed {
     fn apply(&mut self, row: &Row, offer: Offer) -> Result<(), String> {
         let from = self.states.insert(row.release, row.to);
-        if from != row.from || !super::machine::allowed(from, row.to) {
+        if from != row.from || !machine::ever_allowed(from, row.to) {
             let is = from.map_or("new", State::name);
             return Err(format!("{} cannot become {}: it is {is}", row.release, row.to));
         }
         let part = (offer.engine.as_str().to_owned(), offer.part.name().to_owned());
+        // Whoever retires a release puts another one in its place, in the next row.
+        if let Some(left) = self.left.take()
+            && (left != part || !machine::is_in_force(row.to))
+        {
+            return Err("a release was retired, and nothing took its place".to_owned());
+        }
         match (row.to, row.place) {
             (State::Staged, Some((slot, tree))) => {
                 let place = (part.0, part.1, slot.name().to_owned());
                 self.staged.insert(place, (row.release.0, tree));
             }
-            (State::Active, Some((slot, _))) => {
+            (State::Probation | State::Active, Some((slot, tree))) => {
+                let place = (part.0.clone(), part.1.clone(), slot.name().to_owned());
+                if self.staged.get(&place) != Some(&(row.release.0, tree)) {
+                    return Err(format!("{} was not staged in slot {slot}", row.release));
+                }
                 let is = (row.release.0, slot.name().to_owned(), row.seq);
-                if self.in_force.insert(part, is).is_some_and(|(before, ..)| {
-                    self.states.get(&ReleaseId(before)) != Some(&State::Retired)
-                }) {
+                if self.in_force.insert(part, is).is_some_and(|(other, ..)| other != row.release.0)
+                {
                     return Err("two releases of one part are in force".to_owned());
                 }
             }
-            (State::Staged | State::Active, None) => {
+            (State::Staged | State::Probation | State::Active, None) => {
                 return Err("it says no slot".to_owned());
+            }
+            (State::Retired | State::Rejected, _) if from.is_some_and(machine::is_in_force) => {
+                self.in_force.remove(&part);
+                self.left = (row.to == State::Retired).then_some(part);
             }
             _ => {}
         }
@@ -312,6 +327,9 @@ impl Replayed {
 
     /// The tables beside the chain say what follows from it. A slot may say nothing: it was cleared since.
     fn compare(self, connection: &Connection, last: u64) -> Result<(), StoreError> {
+        if self.left.is_some() {
+            return Err(altered(last, "a release was retired, and nothing took its place"));
+        }
         let mut statement =
             connection.prepare("SELECT engine, part, release, slot, seq FROM in_force")?;
         let rows = statement.query_map([], |row| {

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 
 use super::StoreError;
 use super::slots::Slots;
@@ -21,9 +21,11 @@ const UNFINISHED: [&str; 4] =
 /// What tells our database from another one (`PRAGMA application_id`): "OUTR".
 const APPLICATION: i64 = 0x4f55_5452;
 /// The layout of the tables (`PRAGMA user_version`).
-const LAYOUT: i64 = 1;
+///
+/// 1: the first. 2: what is in force may be on probation, and may go back; there are notes.
+const LAYOUT: i64 = 2;
 /// The oldest layout whose readers can say what is in force in this one.
-const READABLE_FROM: i64 = 1;
+const READABLE_FROM: i64 = 2;
 
 /// How long one side waits for the other's transaction, which takes milliseconds.
 const BUSY: Duration = Duration::from_secs(10);
@@ -50,7 +52,7 @@ CREATE TABLE transitions (
     detail     TEXT NOT NULL,
     reason     TEXT,                    -- of a rejection
     conduct    INTEGER NOT NULL,        -- 1: rejected for what it did
-    slot       TEXT,                    -- of staged and active
+    slot       TEXT,                    -- of staged, probation and active
     tree       BLOB,                    -- SHA-256 of the tree in it
     previous   BLOB NOT NULL,           -- hash of the row before
     hash       BLOB NOT NULL
@@ -238,13 +240,27 @@ fn layout(connection: &Connection) -> Result<Layout, StoreError> {
     Ok(Layout::Newer { found, readable_from: readable_from.unwrap_or(i64::MAX) })
 }
 
-fn prepare(connection: Connection) -> Result<Connection, StoreError> {
+/// Makes a journal of an earlier layout one of this, so that an earlier version says that it is newer, and does not
+/// misread it. Its rows are as they were.
+fn raise(connection: &mut Connection) -> Result<(), StoreError> {
+    let found: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if found == LAYOUT {
+        return Ok(());
+    }
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    tx.execute("UPDATE layout SET readable_from = ?1", [READABLE_FROM])?;
+    tx.pragma_update(None, "user_version", LAYOUT)?;
+    Ok(tx.commit()?)
+}
+
+fn prepare(mut connection: Connection) -> Result<Connection, StoreError> {
     match layout(&connection)? {
         Layout::Known => {}
         Layout::Newer { found, .. } => return Err(newer(found)),
         Layout::Foreign => return Err(foreign()),
     }
     write_ahead(&connection)?;
+    raise(&mut connection)?;
     connection.pragma_update(None, "foreign_keys", true)?;
     let verdict: String =
         connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;

@@ -4,7 +4,8 @@ use std::error::Error;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use outrigger_api::release::State;
+use outrigger_api::EngineName;
+use outrigger_api::release::{Part, State};
 
 use super::types::ReleaseId;
 
@@ -137,6 +138,29 @@ pub enum StoreError {
     NotInSlot {
         /// The release.
         release: ReleaseId,
+    },
+    /// The slot that is to be filled holds what a bad sign in the probation of the one in force leads back to.
+    #[error(
+        "{engine}'s {part} in force, {release}, is on probation, and the other slot holds the one to go back to: wait for the end of it, or end it with: outrigger update stop {engine}"
+    )]
+    OnProbation {
+        /// The release in force.
+        release: ReleaseId,
+        /// The engine.
+        engine: EngineName,
+        /// What of the engine.
+        part: Part,
+    },
+    /// There is no release on this machine that was in force before.
+    #[error(
+        "{engine} cannot go back{}: no release that was in force before lies on this machine",
+        part.map(|part| format!(" to another {part}")).unwrap_or_default()
+    )]
+    NothingBefore {
+        /// The engine.
+        engine: EngineName,
+        /// What of the engine, if one part was asked for.
+        part: Option<Part>,
     },
     /// What was to write the release into its slot failed.
     #[error("cannot unpack {release} into {}", path.display())]

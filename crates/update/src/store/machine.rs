@@ -1,11 +1,12 @@
 //! Which transitions there are, and how one is written down. Everything here runs inside a transaction.
 
 use jiff::Timestamp;
-use outrigger_api::release::State;
+use outrigger_api::EngineName;
+use outrigger_api::release::{Part, State};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::chain::{self, Entry};
-use super::types::{Digest, Offer, Rejection, ReleaseId, Slot};
+use super::types::{Digest, Offer, Rejection, ReleaseId, Slot, WentBack};
 use super::{SUPERSEDED, StoreError};
 
 /// Whether the picture in [`outrigger_api::release`] has an arrow from `from` to `to`.
@@ -18,13 +19,24 @@ pub(super) fn allowed(from: Option<State>, to: State) -> bool {
         Some(Offered) => matches!(to, Verified | Rejected),
         Some(Verified) => matches!(to, Staged | Rejected),
         Some(Staged) => matches!(to, Preflight | Rejected),
-        // Shadow and probation stand in brackets: a policy may do without them.
-        Some(Preflight) => matches!(to, Shadow | Active | Rejected),
+        Some(Preflight) => matches!(to, Shadow | Rejected),
         Some(Shadow) => matches!(to, Probation | Rejected),
         Some(Probation) => matches!(to, Active | Rejected),
-        Some(Active) => to == Retired,
-        Some(Retired | Rejected) => false,
+        Some(Active) => matches!(to, Retired | Rejected),
+        // The way back, when what took its place is rejected.
+        Some(Retired) => to == Active,
+        Some(Rejected) => false,
     }
+}
+
+/// Whether a row of the journal may say so: layout 1 knew no trial, and let preflight lead into force.
+pub(super) fn ever_allowed(from: Option<State>, to: State) -> bool {
+    allowed(from, to) || (from, to) == (Some(State::Preflight), State::Active)
+}
+
+/// Whether a release decides.
+pub(super) const fn is_in_force(state: State) -> bool {
+    matches!(state, State::Probation | State::Active)
 }
 
 pub(super) fn check(release: ReleaseId, from: Option<State>, to: State) -> Result<(), StoreError> {
@@ -108,15 +120,31 @@ fn append_row(tx: &Transaction<'_>, entry: Entry) -> Result<i64, StoreError> {
 }
 
 /// The slot that is not in force; the first one, if none is.
+///
+/// # Errors
+///
+/// [`StoreError::OnProbation`] if what lies there is what a bad sign leads back to.
 pub(super) fn inactive(tx: &Transaction<'_>, offer: &Offer) -> Result<Slot, StoreError> {
-    Ok(in_force(tx, offer)?.map_or(Slot::A, |(_, slot)| slot.other()))
+    let Some((release, slot)) = in_force(tx, &offer.engine, offer.part)? else {
+        return Ok(Slot::A);
+    };
+    if state(tx, release)? == Some(State::Probation) {
+        let (engine, part) = (offer.engine.clone(), offer.part);
+        return Err(StoreError::OnProbation { release, engine, part });
+    }
+    Ok(slot.other())
 }
 
-fn in_force(tx: &Transaction<'_>, offer: &Offer) -> Result<Option<(ReleaseId, Slot)>, StoreError> {
-    let row: Option<(i64, String)> = tx
+/// What is in force of a part, and where it lies.
+pub(super) fn in_force(
+    connection: &Connection,
+    engine: &EngineName,
+    part: Part,
+) -> Result<Option<(ReleaseId, Slot)>, StoreError> {
+    let row: Option<(i64, String)> = connection
         .query_row(
             "SELECT release, slot FROM in_force WHERE engine = ?1 AND part = ?2",
-            params![offer.engine.as_str(), offer.part.name()],
+            params![engine.as_str(), part.name()],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )
         .optional()?;
@@ -161,11 +189,12 @@ pub(super) fn occupy(
     Ok(())
 }
 
-/// The one step in which one release begins to decide and the one before ends.
+/// The one step in which a release begins to decide, or goes on as another state, and the one before ends.
 pub(super) fn put_in_force(
     tx: &Transaction<'_>,
     offer: &Offer,
     release: ReleaseId,
+    to: State,
     detail: String,
     now: Timestamp,
 ) -> Result<(), StoreError> {
@@ -178,17 +207,94 @@ pub(super) fn put_in_force(
         .optional()?;
     let (slot, tree) = lies.ok_or(StoreError::NotInSlot { release })?;
     let (slot, tree) = (chain::slot_named(&slot)?, Digest(tree));
-    if let Some((before, _)) = in_force(tx, offer)? {
+    let before = in_force(tx, &offer.engine, offer.part)?;
+    if let Some((before, _)) = before.filter(|(before, _)| *before != release) {
         let detail = format!("{} took its place", offer.version);
         append(tx, Entry::plain(before, State::Retired, now, detail))?;
     }
-    let seq = append_row(tx, Entry::placed(release, State::Active, now, detail, slot, tree))?;
+    let seq = append_row(tx, Entry::placed(release, to, now, detail, slot, tree))?;
     tx.execute(
         "INSERT INTO in_force (engine, part, slot, release, seq) VALUES (?1, ?2, ?3, ?4, ?5) \
          ON CONFLICT (engine, part) DO UPDATE SET slot = ?3, release = ?4, seq = ?5",
         params![offer.engine.as_str(), offer.part.name(), slot.name(), release.0, seq],
     )?;
     Ok(())
+}
+
+/// The release that the one in force took its place from, while it still lies in the other slot.
+fn before(
+    tx: &Transaction<'_>,
+    engine: &EngineName,
+    part: Part,
+    in_force: Slot,
+) -> Result<Option<ReleaseId>, StoreError> {
+    let row: Option<i64> = tx
+        .query_row(
+            "SELECT release FROM slots WHERE engine = ?1 AND part = ?2 AND slot = ?3",
+            params![engine.as_str(), part.name(), in_force.other().name()],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let Some(before) = row.map(ReleaseId) else { return Ok(None) };
+    // Whoever else lies there never decided, or was rejected: there is no way back to that.
+    Ok((state(tx, before)? == Some(State::Retired)).then_some(before))
+}
+
+/// Where [`go_back`] may lead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To what was in force before.
+    Before,
+    /// To nothing in force.
+    Nothing,
+}
+
+/// The parts of an engine of which something is in force: what that is, and what was before.
+pub(super) fn parts_in_force(
+    tx: &Transaction<'_>,
+    engine: &EngineName,
+) -> Result<Vec<Standing>, StoreError> {
+    let mut all = Vec::new();
+    for part in Part::ALL {
+        let Some((release, slot)) = in_force(tx, engine, part)? else { continue };
+        let (offer, state) = find(tx, release)?;
+        let before = before(tx, engine, part, slot)?;
+        all.push(Standing { offer, release, state, before });
+    }
+    Ok(all)
+}
+
+/// What is in force of a part.
+#[derive(Debug)]
+pub(super) struct Standing {
+    pub(super) offer: Offer,
+    release: ReleaseId,
+    pub(super) state: Option<State>,
+    pub(super) before: Option<ReleaseId>,
+}
+
+/// The one step in which what decides is rejected, and what decided before does so again.
+pub(super) fn go_back(
+    tx: &Transaction<'_>,
+    standing: Standing,
+    way: Way,
+    rejection: &Rejection,
+    now: Timestamp,
+) -> Result<WentBack, StoreError> {
+    let Standing { offer, release, before, .. } = standing;
+    append(tx, Entry::rejected(release, rejection, now))?;
+    tx.execute(
+        "DELETE FROM in_force WHERE engine = ?1 AND part = ?2",
+        params![offer.engine.as_str(), offer.part.name()],
+    )?;
+    let mut to = None;
+    if let Some(before) = before.filter(|_| way == Way::Before) {
+        let (old, _) = find(tx, before)?;
+        let detail = format!("{} was rejected: {}", offer.version, rejection.name);
+        put_in_force(tx, &old, before, State::Active, detail, now)?;
+        to = Some(old.version);
+    }
+    Ok(WentBack { engine: offer.engine, part: offer.part, from: offer.version, to })
 }
 
 #[cfg(test)]
@@ -217,13 +323,14 @@ mod tests {
                 "staged preflight",
                 "staged rejected",
                 "preflight shadow",
-                "preflight active",
                 "preflight rejected",
                 "shadow probation",
                 "shadow rejected",
                 "probation active",
                 "probation rejected",
                 "active retired",
+                "active rejected",
+                "retired active",
             ]
         );
     }

@@ -39,7 +39,7 @@ impl Reader {
         Ok(Self::new(slots.path(), Database::open_read(&slots)?))
     }
 
-    /// What is in force of a part of an engine; none if nothing ever was.
+    /// What is in force of a part of an engine, on probation or active; none if nothing is.
     ///
     /// # Errors
     ///
@@ -68,12 +68,13 @@ impl Reader {
                 return Err(wrong("its content, or that of its release, is not what was written"));
             }
             let Some((slot, tree)) = row.place.filter(|_| {
-                row.to == State::Active && offer.engine == *engine && offer.part == part
+                machine::is_in_force(row.to) && offer.engine == *engine && offer.part == part
             }) else {
                 return Err(wrong("it puts nothing of this part in force"));
             };
             Ok(Some(Active {
                 release: row.release,
+                state: row.to,
                 version: offer.version,
                 slot,
                 dir: slots::dir(&self.path, engine, part, slot),
@@ -83,7 +84,38 @@ impl Reader {
         })
     }
 
-    /// What lies whole in the slot that is not in force, whatever its state.
+    /// What is in force of an engine and on probation.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::active`].
+    pub fn in_probation(&self, engine: &EngineName) -> Result<Vec<(Part, Active)>, StoreError> {
+        let mut found = Vec::new();
+        for part in Part::ALL {
+            let active = self.active(engine, part)?;
+            let active = active.filter(|active| active.state == State::Probation);
+            found.extend(active.map(|active| (part, active)));
+        }
+        Ok(found)
+    }
+
+    /// What of an engine has passed preflight, and is in shadow or waits for it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reader::standby`].
+    pub fn shadowing(&self, engine: &EngineName) -> Result<Vec<(Part, Standby)>, StoreError> {
+        let mut found = Vec::new();
+        for part in Part::ALL {
+            let standby = self.standby(engine, part)?;
+            let standby = standby.filter(|standby| standby.state == State::Shadow);
+            found.extend(standby.map(|standby| (part, standby)));
+        }
+        Ok(found)
+    }
+
+    /// What lies whole in the slot that is not in force, whatever its state: in the one that is filled next, if
+    /// nothing is in force.
     ///
     /// # Errors
     ///
@@ -91,8 +123,9 @@ impl Reader {
     pub fn standby(&self, engine: &EngineName, part: Part) -> Result<Option<Standby>, StoreError> {
         let active = self.active(engine, part)?.map(|active| active.slot);
         self.ask(None, |connection| {
-            let mut statement = connection
-                .prepare("SELECT slot, release, tree FROM slots WHERE engine = ?1 AND part = ?2")?;
+            let mut statement = connection.prepare(
+                "SELECT slot, release, tree FROM slots WHERE engine = ?1 AND part = ?2 ORDER BY slot",
+            )?;
             let mut rows = statement.query(params![engine.as_str(), part.name()])?;
             while let Some(row) = rows.next()? {
                 let slot: String = row.get(0)?;

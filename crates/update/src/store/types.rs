@@ -220,6 +220,8 @@ pub struct Transition {
 pub struct Active {
     /// Its entry.
     pub release: ReleaseId,
+    /// [`State::Active`] or [`State::Probation`].
+    pub state: State,
     /// Its version.
     #[serde(serialize_with = "display")]
     pub version: Version,
@@ -229,9 +231,24 @@ pub struct Active {
     pub dir: PathBuf,
     /// Digest of the tree as it was staged; what lies there now must give the same.
     pub tree: Digest,
-    /// Since when, by the wall clock of the machine.
+    /// Since when it stands so, by the wall clock of the machine.
     #[serde(serialize_with = "display")]
     pub since: Timestamp,
+}
+
+/// A part of an engine that went back to what was in force before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct WentBack {
+    /// The engine.
+    pub engine: EngineName,
+    /// What of the engine.
+    pub part: Part,
+    /// The version that is rejected now.
+    #[serde(serialize_with = "display")]
+    pub from: Version,
+    /// The version that is in force now; none if nothing is.
+    #[serde(serialize_with = "display_if_any")]
+    pub to: Option<Version>,
 }
 
 /// What lies in the slot that is not in force: a release under way, or one from before.
@@ -277,6 +294,13 @@ pub struct Head {
 
 fn display<T: fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
+}
+
+fn display_if_any<T: fmt::Display, S: Serializer>(
+    value: &Option<T>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    value.as_ref().map(ToString::to_string).serialize(serializer)
 }
 
 /// Refuses a text that the journal would have to shorten although somebody goes by it.

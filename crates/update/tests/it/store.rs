@@ -1,5 +1,7 @@
 //! The store: states, slots, the chain, and what others did to them.
 
+mod trial;
+
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -11,7 +13,7 @@ use outrigger_api::EngineName;
 use outrigger_api::release::{Part, State};
 use outrigger_update::package::{Builder, Package, PackageLimits, tree_digest};
 use outrigger_update::store::{
-    Digest, Offer, Rejection, ReleaseId, SUPERSEDED, Slot, Store, StoreError, TEXT_MAX,
+    Digest, Offer, Rejection, ReleaseId, SUPERSEDED, Slot, Store, StoreError, TEXT_MAX, WentBack,
 };
 use rusqlite::Connection;
 use rustix::fs::{Mode, OFlags};
@@ -93,9 +95,21 @@ fn tried(store: &mut Store, version: &str) -> ReleaseId {
     id
 }
 
-fn installed(store: &mut Store, version: &str) -> ReleaseId {
+fn shadowed(store: &mut Store, version: &str) -> ReleaseId {
     let id = tried(store, version);
-    store.activate(id, "preflight passed", at(4)).expect("in force");
+    store.advance(id, State::Shadow, "preflight passed", at(4)).expect("in shadow");
+    id
+}
+
+fn on_probation(store: &mut Store, version: &str) -> ReleaseId {
+    let id = shadowed(store, version);
+    store.begin_probation(&[id], "no difference", at(5)).expect("in force");
+    id
+}
+
+fn installed(store: &mut Store, version: &str) -> ReleaseId {
+    let id = on_probation(store, version);
+    store.confirm(&[id], "no bad sign", at(6)).expect("for good");
     id
 }
 
@@ -118,8 +132,11 @@ fn a_release_goes_through_its_states_into_force() {
     assert_eq!(fs::read_to_string(active.dir.join("rules")).expect("the file"), "1.0.0");
     let story = store.release(id).expect("its story");
     let states: Vec<_> = story.transitions.iter().map(|step| step.to.name()).collect();
-    assert_eq!(states, ["offered", "verified", "staged", "preflight", "active"]);
-    assert_eq!(store.verify_chain().expect("whole").map(|head| head.seq), Some(5));
+    assert_eq!(
+        states,
+        ["offered", "verified", "staged", "preflight", "shadow", "probation", "active"]
+    );
+    assert_eq!(store.verify_chain().expect("whole").map(|head| head.seq), Some(7));
 }
 
 #[test]
@@ -138,7 +155,9 @@ fn a_package_that_was_unpacked_into_its_slot_has_the_tree_that_is_in_force() {
 
     let dir = staged.expect("staged").dir;
     store.advance(id, State::Preflight, "", at(3)).expect("in preflight");
-    let active = store.activate(id, "passed", at(4)).expect("in force");
+    store.advance(id, State::Shadow, "", at(3)).expect("in shadow");
+    store.begin_probation(&[id], "passed", at(4)).expect("in force");
+    let active = store.active(&engine(), Part::Content).expect("read").expect("in force");
     let found =
         tree_digest(fs::File::open(dir).expect("the slot").as_fd(), &PackageLimits::default());
     assert_eq!(Digest::from(found.expect("a tree")), active.tree);
@@ -182,9 +201,9 @@ fn a_step_that_is_not_in_the_picture_is_refused() {
     let mut store = place.store();
     let id = staged(&mut store, "1.0.0");
 
-    let error = store.activate(id, "", at(3)).expect_err("not tried out");
+    let error = store.begin_probation(&[id], "", at(3)).expect_err("not tried out");
 
-    assert_eq!(error.to_string(), "release 1 cannot become active: it is staged");
+    assert_eq!(error.to_string(), "release 1 cannot become probation: it is staged");
     assert_eq!(in_force(&place), None);
 }
 
@@ -194,9 +213,11 @@ fn a_state_with_a_way_of_its_own_is_not_reached_by_advancing() {
     let mut store = place.store();
     let id = tried(&mut store, "1.0.0");
 
-    let error = store.advance(id, State::Active, "", at(3)).expect_err("there is activate");
+    for to in [State::Staged, State::Probation, State::Active, State::Retired, State::Rejected] {
+        let error = store.advance(id, to, "", at(3)).expect_err("it has a way of its own");
 
-    assert!(matches!(error, StoreError::Transition { to: State::Active, .. }), "{error}");
+        assert!(matches!(error, StoreError::Transition { .. }), "{error}");
+    }
 }
 
 #[test]
@@ -432,9 +453,9 @@ fn a_folder_that_is_not_there_is_an_empty_store() {
 fn a_clock_that_is_set_back_a_year_changes_no_order() {
     let place = Place::new();
     let mut store = place.store();
-    let id = tried(&mut store, "1.0.0");
+    let id = shadowed(&mut store, "1.0.0");
 
-    store.activate(id, "", at(-31_536_000)).expect("in force");
+    store.begin_probation(&[id], "", at(-31_536_000)).expect("in force");
 
     assert_eq!(in_force(&place).as_deref(), Some("1.0.0"));
     store.verify_chain().expect("whole");
@@ -484,7 +505,7 @@ fn an_altered_row_shows() {
 fn an_altered_release_shows() {
     let (seq, _) = altered_by("UPDATE releases SET version = '9.0.0' WHERE id = 2");
 
-    assert_eq!(seq, 6);
+    assert_eq!(seq, 8);
 }
 
 #[test]
@@ -507,7 +528,7 @@ fn a_row_put_in_the_place_of_another_shows_in_the_next() {
 
 #[test]
 fn a_slot_put_in_force_behind_the_back_of_the_journal_shows() {
-    let (_, detail) = altered_by("UPDATE in_force SET release = 1, slot = 'a', seq = 5");
+    let (_, detail) = altered_by("UPDATE in_force SET release = 1, slot = 'a', seq = 7");
 
     assert_eq!(detail, "the table of what is in force does not follow from the rows");
 }
@@ -531,7 +552,7 @@ fn what_is_in_force_is_not_told_from_an_altered_row() {
     let reader = Store::open_read(&place.state).expect("the reader opens");
     let told = reader.active(&engine(), Part::Content);
 
-    assert!(matches!(told, Err(StoreError::Altered { seq: 5, .. })), "{told:?}");
+    assert!(matches!(told, Err(StoreError::Altered { seq: 7, .. })), "{told:?}");
 }
 
 #[test]
@@ -590,11 +611,11 @@ fn a_journal_that_is_gone_does_not_make_its_slots_rubbish() {
 fn a_later_journal_is_read_if_it_says_that_it_can_be_and_never_written() {
     let place = Place::new();
     installed(&mut place.store(), "1.0.0");
-    place.database().pragma_update(None, "user_version", 2).expect("set");
+    place.database().pragma_update(None, "user_version", 3).expect("set");
 
     let writer = Store::open(&place.state);
 
-    assert!(matches!(writer, Err(StoreError::Newer { found: 2, known: 1, .. })), "{writer:?}");
+    assert!(matches!(writer, Err(StoreError::Newer { found: 3, known: 2, .. })), "{writer:?}");
     assert_eq!(in_force(&place).as_deref(), Some("1.0.0"));
 }
 
