@@ -41,6 +41,7 @@ mod database;
 mod error;
 mod lock;
 mod machine;
+mod notes;
 mod reader;
 mod slots;
 mod trial;
@@ -58,7 +59,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, 
 pub use error::StoreError;
 pub use reader::Reader;
 pub use types::{
-    Active, Digest, DigestError, Head, KnownBad, Offer, Rejection, Release, ReleaseId, Slot,
+    Active, Digest, DigestError, Head, KnownBad, Note, Offer, Rejection, Release, ReleaseId, Slot,
     Standby, TEXT_MAX, Transition, WentBack,
 };
 

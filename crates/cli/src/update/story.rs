@@ -4,7 +4,7 @@ use anyhow::Result;
 use jiff::Timestamp;
 use outrigger_api::EngineName;
 use outrigger_api::release::{Part, State};
-use outrigger_update::store::{Reader, Release};
+use outrigger_update::store::{Note, Reader, Release};
 use serde::Serialize;
 
 use super::course;
@@ -146,7 +146,8 @@ fn story(release: &Release) -> String {
         let reason = step.reason.as_deref().map(|reason| format!("{}: ", visible(reason)));
         let reason = reason.unwrap_or_default();
         let (at, detail) = (moment(step.at), visible(&step.detail));
-        out += &format!("  {at}  {:<10} {reason}{detail}\n", step.to.name());
+        let name = step.note.map_or_else(|| step.to.name(), Note::name);
+        out += &format!("  {at}  {name:<10} {reason}{detail}\n");
     }
     out
 }

@@ -1,5 +1,8 @@
 //! The rows of the journal and what ties each to the one before.
 //!
+//! A row is a release's step from one state to another, or a note that leaves it where it stands: from and to are the
+//! same then, and the reason is the note's name.
+//!
 //! A row's hash is SHA-256 over the canonical encoding of everything that it says, of the release that it speaks of,
 //! and of the hash of the row before. Encoding: the bytes of [`CONTEXT`], then each field in the order of
 //! [`Row::digest`]; a number as 8 bytes, big-endian; bytes and text with their length in front, as such a number; what may
@@ -10,7 +13,7 @@ use outrigger_api::release::State;
 use rusqlite::{Connection, OptionalExtension, params};
 use sha2::{Digest as _, Sha256};
 
-use super::types::{Digest, Head, Offer, Rejection, ReleaseId, Slot};
+use super::types::{Digest, Head, Note, Offer, Rejection, ReleaseId, Slot};
 use super::{StoreError, machine};
 
 /// Begins every encoding, so that these hashes are of nothing else.
@@ -46,6 +49,18 @@ impl Entry {
         tree: Digest,
     ) -> Self {
         Self { place: Some((slot, tree)), ..Self::plain(release, to, at, detail) }
+    }
+
+    /// A note on a release that stands in `state`.
+    pub(super) fn note(
+        release: ReleaseId,
+        state: State,
+        note: Note,
+        at: Timestamp,
+        detail: String,
+    ) -> Self {
+        let reason = Some(note.name().to_owned());
+        Self { reason, ..Self::plain(release, state, at, detail) }
     }
 
     pub(super) fn rejected(release: ReleaseId, rejection: &Rejection, at: Timestamp) -> Self {
@@ -89,6 +104,22 @@ pub(super) struct Row {
 }
 
 impl Row {
+    /// Whether it is a note and no step.
+    pub(super) fn is_note(&self) -> bool {
+        self.from == Some(self.to)
+    }
+
+    /// The note that it is, if it is one; or what is wrong with it.
+    pub(super) fn note(&self) -> Result<Option<Note>, String> {
+        if !self.is_note() {
+            return Ok(None);
+        }
+        let name = self.reason.as_deref().unwrap_or_default();
+        let note = Note::named(name).filter(|note| note.goes_with(self.to));
+        let wrong = || format!("a note {name:?} on a release that is {}", self.to);
+        note.map(Some).ok_or_else(wrong)
+    }
+
     /// The row's hash, if it speaks of `offer`.
     pub(super) fn digest(&self, offer: &Offer) -> Digest {
         let mut hash = Sha256::new_with_prefix(CONTEXT);
@@ -286,6 +317,10 @@ struct Replayed {
 impl Replayed {
     fn apply(&mut self, row: &Row, offer: Offer) -> Result<(), String> {
         let from = self.states.insert(row.release, row.to);
+        let note = row.note()?;
+        if note.is_some() && from == row.from && row.place.is_none() && self.left.is_none() {
+            return Ok(());
+        }
         if from != row.from || !machine::ever_allowed(from, row.to) {
             let is = from.map_or("new", State::name);
             return Err(format!("{} cannot become {}: it is {is}", row.release, row.to));
@@ -354,3 +389,6 @@ impl Replayed {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,7 +30,7 @@ const READABLE_FROM: i64 = 2;
 /// How long one side waits for the other's transaction, which takes milliseconds.
 const BUSY: Duration = Duration::from_secs(10);
 
-const TABLES: &str = "
+pub(super) const TABLES: &str = "
 CREATE TABLE layout (
     readable_from INTEGER NOT NULL      -- a reader of this layout, or of a later one, can say what is in force
 ) STRICT;

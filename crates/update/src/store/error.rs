@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use outrigger_api::EngineName;
 use outrigger_api::release::{Part, State};
 
-use super::types::ReleaseId;
+use super::types::{Note, ReleaseId};
 
 /// Why the store could not do what it was asked to. What was in force before still is.
 #[derive(Debug, thiserror::Error)]
@@ -126,6 +126,19 @@ pub enum StoreError {
         from: Option<State>,
         /// Where it was to go.
         to: State,
+    },
+    /// A note that cannot be made on a release that stands there.
+    #[error(
+        "{release} cannot be {note}: it is {}",
+        state.map_or("new", State::name)
+    )]
+    Note {
+        /// The release.
+        release: ReleaseId,
+        /// Where it stands.
+        state: Option<State>,
+        /// What was to be said of it.
+        note: Note,
     },
     /// No such release.
     #[error("the journal knows no {release}")]

@@ -6,7 +6,7 @@ use outrigger_api::release::{Part, State};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::chain::{self, Entry};
-use super::types::{Digest, Offer, Rejection, ReleaseId, Slot, WentBack};
+use super::types::{Digest, Note, Offer, Rejection, ReleaseId, Slot, WentBack};
 use super::{SUPERSEDED, StoreError};
 
 /// Whether the picture in [`outrigger_api::release`] has an arrow from `from` to `to`.
@@ -108,6 +108,27 @@ pub(super) fn insert(tx: &Transaction<'_>, offer: &Offer) -> Result<ReleaseId, S
 /// Writes one transition down, if there is such a one, as the next row of the chain.
 pub(super) fn append(tx: &Transaction<'_>, entry: Entry) -> Result<(), StoreError> {
     append_row(tx, entry).map(drop)
+}
+
+/// Writes down what was said of a release.
+///
+/// # Errors
+///
+/// [`StoreError::Note`] if it cannot be said of one that stands there.
+pub(super) fn note(
+    tx: &Transaction<'_>,
+    release: ReleaseId,
+    note: Note,
+    detail: String,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let (offer, from) = find(tx, release)?;
+    let Some(state) = from.filter(|state| note.goes_with(*state)) else {
+        return Err(StoreError::Note { release, state: from, note });
+    };
+    let head = chain::head(tx)?;
+    let row = Entry::note(release, state, note, now, detail).follow(head, from);
+    chain::insert(tx, &row, &offer)
 }
 
 fn append_row(tx: &Transaction<'_>, entry: Entry) -> Result<i64, StoreError> {

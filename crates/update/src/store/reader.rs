@@ -11,7 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::chain::{self, Row};
 use super::database::Database;
 use super::slots::{self, Slots};
-use super::types::{Active, Digest, Head, KnownBad, Release, ReleaseId, Slot, Standby, Transition};
+use super::types::{Active, Digest, Head, Release, ReleaseId, Slot, Standby, Transition};
 use super::{StoreError, machine};
 
 /// What the journal says. Whoever has one may look beside whoever changes it, and sees each change as a whole.
@@ -180,31 +180,6 @@ impl Reader {
         found.ok_or(StoreError::Unknown { release })
     }
 
-    /// Whether a package was rejected for what it did, last, and why.
-    ///
-    /// # Errors
-    ///
-    /// [`StoreError::Damaged`], or SQLite's.
-    pub fn known_bad(&self, package: &Digest) -> Result<Option<KnownBad>, StoreError> {
-        self.ask(None, |connection| {
-            let row: Option<(i64, Option<String>, String, i64)> = connection
-                .query_row(
-                    "SELECT t.release, t.reason, t.detail, t.at \
-                     FROM transitions t JOIN releases r ON r.id = t.release \
-                     WHERE r.package = ?1 AND t.conduct ORDER BY t.seq DESC LIMIT 1",
-                    [package.0],
-                    |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
-                )
-                .optional()?;
-            row.map(|(release, reason, detail, at)| {
-                let reason =
-                    reason.ok_or_else(|| chain::damaged("a rejection without a reason"))?;
-                Ok(KnownBad { release: ReleaseId(release), reason, detail, at: time(at)? })
-            })
-            .transpose()
-        })
-    }
-
     /// The last row of the journal, for whoever keeps it elsewhere.
     ///
     /// # Errors
@@ -225,7 +200,7 @@ impl Reader {
     }
 
     /// Asks the database; `nothing` where there is none. What is asked sees one state of it.
-    fn ask<T>(
+    pub(super) fn ask<T>(
         &self,
         nothing: T,
         look: impl FnOnce(&Connection) -> Result<T, StoreError>,
@@ -248,7 +223,7 @@ fn row(connection: &Connection, seq: i64) -> Result<Option<(Row, Digest)>, Store
     rows.next()?.map(chain::read).transpose()
 }
 
-fn story(connection: &Connection, id: ReleaseId) -> Result<Release, StoreError> {
+pub(super) fn story(connection: &Connection, id: ReleaseId) -> Result<Release, StoreError> {
     let (offer, state) = machine::find(connection, id)?;
     let columns = chain::COLUMNS;
     let mut statement = connection
@@ -257,13 +232,15 @@ fn story(connection: &Connection, id: ReleaseId) -> Result<Release, StoreError> 
     let mut transitions = Vec::new();
     while let Some(raw) = rows.next()? {
         let (row, _) = chain::read(raw)?;
+        let note = row.note().map_err(chain::damaged)?;
         transitions.push(Transition {
             seq: row.seq.cast_unsigned(),
             from: row.from,
             to: row.to,
             at: time(row.at)?,
+            note,
             detail: row.detail,
-            reason: row.reason,
+            reason: row.reason.filter(|_| note.is_none()),
         });
     }
     Ok(Release {
@@ -278,7 +255,7 @@ fn story(connection: &Connection, id: ReleaseId) -> Result<Release, StoreError> 
     })
 }
 
-fn time(milliseconds: i64) -> Result<Timestamp, StoreError> {
+pub(super) fn time(milliseconds: i64) -> Result<Timestamp, StoreError> {
     Timestamp::from_millisecond(milliseconds)
         .map_err(|error| chain::damaged(format!("a transition's time: {error}")))
 }

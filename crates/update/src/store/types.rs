@@ -196,7 +196,7 @@ pub struct Release {
     pub transitions: Vec<Transition>,
 }
 
-/// One step of a release's story: one row of the journal.
+/// One step of a release's story, or a note on it: one row of the journal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Transition {
     /// The row's number, from 1.
@@ -213,6 +213,50 @@ pub struct Transition {
     /// For a rejection, the reason's name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// For a note, which; it leaves the release where it stands.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<Note>,
+}
+
+/// What the administrator said of a release, and the journal keeps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Note {
+    /// It may go on; said of one that has not come to its end.
+    Approved,
+    /// Its package is not known bad any more; said of one that was rejected for what it did.
+    Forgotten,
+}
+
+impl Note {
+    /// All.
+    pub const ALL: [Self; 2] = [Self::Approved, Self::Forgotten];
+
+    /// How it is written.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Approved => "approved",
+            Self::Forgotten => "forgotten",
+        }
+    }
+
+    pub(super) fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|note| note.name() == name)
+    }
+
+    /// Whether it can be said of a release that stands there.
+    pub(super) const fn goes_with(self, state: State) -> bool {
+        match self {
+            Self::Approved => !matches!(state, State::Retired | State::Rejected),
+            Self::Forgotten => matches!(state, State::Rejected),
+        }
+    }
+}
+
+impl fmt::Display for Note {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
 }
 
 /// What is in force of one part of an engine.

@@ -1,5 +1,6 @@
 //! The store: states, slots, the chain, and what others did to them.
 
+mod notes;
 mod trial;
 
 use std::fs;
@@ -617,6 +618,29 @@ fn a_later_journal_is_read_if_it_says_that_it_can_be_and_never_written() {
 
     assert!(matches!(writer, Err(StoreError::Newer { found: 3, known: 2, .. })), "{writer:?}");
     assert_eq!(in_force(&place).as_deref(), Some("1.0.0"));
+}
+
+#[test]
+fn a_journal_of_layout_1_is_read_as_it_is_and_raised_by_the_next_writer() {
+    let place = Place::new();
+    installed(&mut place.store(), "1.0.0");
+    let database = place.database();
+    database.pragma_update(None, "user_version", 1).expect("set");
+    database.execute("UPDATE layout SET readable_from = 1", []).expect("set");
+    let before = in_force(&place);
+
+    let store = place.store();
+
+    assert_eq!(before.as_deref(), Some("1.0.0"));
+    let layout: (i64, i64) = database
+        .query_row(
+            "SELECT user_version, readable_from FROM pragma_user_version, layout",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
+        .expect("the layout");
+    assert_eq!(layout, (2, 2), "an earlier version says that this one is newer");
+    store.verify_chain().expect("whole");
 }
 
 #[test]
