@@ -4,9 +4,11 @@
 //! once and costs the engine what the life says.
 
 mod books;
+mod candidate;
 mod command;
 mod frames;
 mod replacement;
+mod shadow;
 
 use std::os::fd::BorrowedFd;
 
@@ -23,6 +25,7 @@ use books::Books;
 pub use command::CommandError;
 pub use replacement::ReplaceError;
 use replacement::{Former, Rival};
+use shadow::Shadow;
 
 /// Most that is read from one descriptor of an engine in one call.
 const READS_MAX: usize = 64;
@@ -63,6 +66,8 @@ pub(crate) enum Source {
     Rival(Part),
     /// Of the process whose place was taken.
     Former(Part),
+    /// Of the process that runs in shadow.
+    Shadow(Part),
     /// The end of a process that does not count any more.
     Remains,
 }
@@ -88,6 +93,10 @@ pub(crate) struct Engine {
     rival: Option<Rival>,
     /// What has lost its place and answers what it has in hand.
     former: Option<Former>,
+    /// What runs in shadow.
+    shadow: Option<Shadow>,
+    /// What is left of those that ran in shadow: nothing of the engine's waits for its end.
+    shades: Vec<Remains>,
     remains: Vec<Remains>,
     frames: Tally,
     abuses: Tally,
@@ -120,6 +129,8 @@ impl Engine {
             unit: None,
             rival: None,
             former: None,
+            shadow: None,
+            shades: Vec::new(),
             remains: Vec::new(),
             frames: Tally::new(FRAMES_PER_SECOND, SECOND),
             abuses: Tally::new(ABUSES_MAX, terms.restart_window),
@@ -143,10 +154,12 @@ impl Engine {
             (unit.and_then(|unit| unit.process.calls()), Source::Calls),
             (unit.filter(|_| !full).and_then(Unit::output), Source::Output),
         ];
-        let remains = self.remains.iter().map(|one| (one.ended(), Source::Remains));
+        let remains = self.remains.iter().chain(&self.shades);
+        let remains = remains.map(|one| (one.ended(), Source::Remains));
         own.into_iter()
             .filter_map(|(descriptor, source)| descriptor.map(|descriptor| (descriptor, source)))
-            .chain(self.descriptors_beside(full))
+            .chain(self.descriptors_beside(full, now))
+            .chain(self.shadow_descriptors(now))
             .chain(remains)
     }
 
@@ -155,8 +168,8 @@ impl Engine {
         // A start waits for the last process to be gone, which is polled for.
         let start = self.life.start_due().filter(|_| self.remains.is_empty());
         let exit = self.unit.as_ref().and_then(|unit| unit.closed).map(exit_due);
-        let kill = self.remains.iter().filter_map(Remains::kill_at).min();
-        let beside = self.wake_beside();
+        let kill = self.remains.iter().chain(&self.shades).filter_map(Remains::kill_at).min();
+        let beside = [self.wake_beside(), self.shadow_wake()].into_iter().flatten().min();
         [self.life.wake(), start, exit, kill, beside, self.lines.wake(), self.calls.wake()]
             .into_iter()
             .flatten()
@@ -172,6 +185,7 @@ impl Engine {
             Source::Output => self.read_output(now, out),
             Source::Rival(part) => self.serve_rival(part, now, out),
             Source::Former(part) => self.serve_former(part, now, out),
+            Source::Shadow(part) => self.serve_shadow(part, now, out),
             Source::Remains => self.clear_remains(now),
         }
     }
@@ -188,12 +202,14 @@ impl Engine {
             self.look_at_process(now, out);
         }
         self.sum_up(now, out);
+        // Last, since nothing of the engine's is to wait for it.
+        self.look_at_shadow(now, out);
     }
 
-    /// Since when a start of it, or of what is to take its place, is due; `None` if none is at `now`.
+    /// Since when a start of it, or of a process beside it, is due; `None` if none is at `now`.
     pub(crate) fn start_due(&self, now: u64) -> Option<u64> {
         let own = self.own_start_due(now);
-        own.into_iter().chain(self.rival_start_due()).min()
+        own.into_iter().chain(self.rival_start_due()).chain(self.shadow_start_due()).min()
     }
 
     fn own_start_due(&self, now: u64) -> Option<u64> {
@@ -206,7 +222,8 @@ impl Engine {
         self.life.start_due()
     }
 
-    /// Starts the process that is due. Its own goes before one that is to take its place.
+    /// Starts the process that is due. Its own goes before one that is to take its place, and that before
+    /// one that is to run in shadow.
     pub(crate) fn start(
         &mut self,
         launcher: &mut dyn Launcher,
@@ -214,7 +231,10 @@ impl Engine {
         out: &mut Vec<Happening>,
     ) {
         if self.own_start_due(now).is_none() {
-            return self.start_rival(launcher, now, out);
+            return match self.rival_start_due() {
+                Some(_) => self.start_rival(launcher, now, out),
+                None => self.start_shadow(launcher, now, out),
+            };
         }
         match Unit::start(&self.spec, self.uid, launcher) {
             Ok(unit) => {
@@ -296,11 +316,15 @@ impl Engine {
         if let Some(rival) = &mut self.rival {
             rival.stood_still(gap);
         }
+        if let Some(shadow) = &mut self.shadow {
+            shadow.stood_still(gap, now);
+        }
     }
 
     /// Ends its processes for good; they have [`STOP_NS`] for it.
     pub(crate) fn stop(&mut self, now: u64) {
         self.stop_beside(now);
+        self.end_shadow(now);
         if let Some(unit) = self.unit.take() {
             self.let_go(unit, now);
         }
@@ -309,12 +333,13 @@ impl Engine {
 
     /// Kills what is left of its processes.
     pub(crate) fn kill_remains(&mut self) {
-        self.remains.iter_mut().for_each(Remains::kill);
+        self.remains.iter_mut().chain(&mut self.shades).for_each(Remains::kill);
     }
 
     /// Lets go of what is left of its processes, which waits for their end.
     pub(crate) fn drop_remains(&mut self) {
         self.remains.clear();
+        self.shades.clear();
     }
 
     /// It has no process and gets none, for the reason `why`, until [`Engine::promote`].
@@ -519,8 +544,14 @@ impl Engine {
     }
 
     fn tell_call(&mut self, call: RefusedCall, now: u64, out: &mut Vec<Happening>) {
+        let is_told = self.calls.admit(now);
+        self.note_call(call, is_told, out);
+    }
+
+    /// Counts a call that it was refused, and passes it on if it `is_told`.
+    fn note_call(&mut self, call: RefusedCall, is_told: bool, out: &mut Vec<Happening>) {
         self.books.refused_calls += 1;
-        if self.calls.admit(now) {
+        if is_told {
             let detail = call.detail.as_deref().map(crate::text::clean);
             let call = call.call.into_owned();
             out.push(Happening::CallRefused { engine: self.index, call, detail });
@@ -545,6 +576,7 @@ impl Engine {
     /// Lets go of remains that are gone, and kills those that had their time.
     pub(crate) fn clear_remains(&mut self, now: u64) {
         self.remains.retain_mut(|remains| !remains.is_gone(now));
+        self.shades.retain_mut(|remains| !remains.is_gone(now));
     }
 
     fn sum_up(&mut self, now: u64, out: &mut Vec<Happening>) {

@@ -95,6 +95,18 @@ pub enum Happening {
     },
     /// The process that was replaced gives no more answers: it has finished, or is gone.
     FormerEnded(EngineIndex),
+    /// The process that runs in shadow beside it has docked: it takes copies of questions from now on.
+    ShadowDocked(EngineIndex, Box<Link>),
+    /// The process that ran in shadow is ended, or could not be started. The engine goes on as if nothing
+    /// had been.
+    ShadowFailed {
+        /// The engine.
+        engine: EngineIndex,
+        /// What kind of failure.
+        reason: FailureReason,
+        /// Why, for a person, cleaned.
+        why: String,
+    },
     /// It judges by other content from now on, which it describes so: what was cached before is
     /// stale.
     ContentChanged(EngineIndex, String),

@@ -54,7 +54,7 @@ impl Supervisor {
         }
     }
 
-    /// What to poll for reading, at most ten per engine. Ask again after each call that changes
+    /// What to poll for reading, at most sixteen per engine. Ask again after each call that changes
     /// anything: descriptors come and go with processes.
     pub fn descriptors(&self) -> Vec<(BorrowedFd<'_>, Token)> {
         let of = |(index, engine)| {
@@ -176,6 +176,60 @@ impl Supervisor {
     /// The process that was replaced has answered all that it had in hand, or is not to: it is told to stop.
     pub fn dismiss(&mut self, engine: EngineIndex, now: u64, out: &mut Vec<Happening>) {
         self.with(engine, now, |engine| engine.dismiss(now, out));
+    }
+
+    /// Starts a process of another version of `engine` beside the one that decides, as `spec` says:
+    /// [`Happening::ShadowDocked`] once it takes copies of questions. It is looked after as an engine is, and ends in
+    /// [`Happening::ShadowFailed`] at the first thing that it does wrong, or in silence by
+    /// [`Supervisor::end_shadow`]. It runs as the engine's user, confined apart; see [`Supervisor::replace`].
+    ///
+    /// Nothing that it does or uses counts as the engine's: no fault, no restart, no line over a rate, no
+    /// processor time. The engine may be in any state meanwhile, in quarantine too.
+    ///
+    /// # Errors
+    ///
+    /// [`ReplaceError`]; nothing was started then.
+    pub fn shadow(
+        &mut self,
+        engine: EngineIndex,
+        spec: EngineSpec,
+        now: u64,
+    ) -> Result<(), ReplaceError> {
+        self.with(engine, now, |engine| engine.shadow(spec, now))
+            .unwrap_or(Err(ReplaceError::Unknown(engine)))
+    }
+
+    /// Ends the process that runs in shadow beside `engine`, if there is one, and tells nothing of it.
+    pub fn end_shadow(&mut self, engine: EngineIndex, now: u64) {
+        self.with(engine, now, |engine| engine.end_shadow(now));
+    }
+
+    /// The host found a fault of the process' that runs in shadow: it is ended, [`Happening::ShadowFailed`].
+    pub fn shadow_fault(
+        &mut self,
+        engine: EngineIndex,
+        reason: FailureReason,
+        detail: &str,
+        now: u64,
+        out: &mut Vec<Happening>,
+    ) {
+        self.with(engine, now, |engine| engine.shadow_fault(reason, detail, now, out));
+    }
+
+    /// What the process uses that runs in shadow beside `engine`, as [`Supervisor::usage`] tells of engines;
+    /// `None` if none runs.
+    pub fn shadow_usage(&self, engine: EngineIndex) -> Option<Usage> {
+        self.engines.get(engine).and_then(Engine::shadow_usage)
+    }
+
+    /// What runs, or is to run, in shadow beside `engine`.
+    pub fn shadow_spec(&self, engine: EngineIndex) -> Option<&EngineSpec> {
+        self.engines.get(engine).and_then(Engine::shadow_spec)
+    }
+
+    /// The number of that process in the host's pid namespace.
+    pub fn shadow_pid(&self, engine: EngineIndex) -> Option<u32> {
+        self.engines.get(engine).and_then(Engine::shadow_pid)
     }
 
     /// `engine` let `count` questions pass their deadline.

@@ -40,7 +40,7 @@ use super::metrics;
 use super::notices::{self, Source};
 use super::server::{self, Errand};
 use super::subscriptions::Granted;
-use super::{Host, VolumeFacts, lock, poisoned, status, verdicts};
+use super::{Host, VolumeFacts, lock, poisoned, shadows, status, verdicts};
 use crate::keeper;
 use crate::shared::{SECOND, hear, signal};
 
@@ -266,6 +266,11 @@ impl Control {
             .name("deadlines".into())
             .spawn(move || verdicts::keep_deadlines(&deadlines))
             .context("cannot start the thread of deadlines")?;
+        let shadows = Arc::clone(&host);
+        std::thread::Builder::new()
+            .name("shadows".into())
+            .spawn(move || shadows::run(&shadows))
+            .context("cannot start the thread of shadows")?;
         let probed = Arc::clone(&self.probed);
         std::thread::Builder::new()
             .name("trial".into())
@@ -444,6 +449,12 @@ impl Control {
             News::FormerDone { engine } => {
                 self.supervisor.dismiss(engine.get(), now, &mut self.happenings);
             }
+            // Nothing is compared but by a trial.
+            News::Judged { .. } => {}
+            News::ShadowFault { engine, reason, detail } => {
+                let place = engine.get();
+                self.supervisor.shadow_fault(place, reason, &detail, now, &mut self.happenings);
+            }
         }
     }
 
@@ -515,6 +526,16 @@ impl Control {
                 if let Some(index) = EngineIndex::new(place) {
                     lock(&self.host.core).drop_former(index);
                     self.collect_bells();
+                }
+            }
+            Happening::ShadowDocked(place, link) => self.begin_shadow(place, *link),
+            Happening::ShadowFailed { engine, reason, why } => {
+                self.host.page().header().count_fault(reason);
+                tracing::error!("engine {} goes on as it is: in shadow: {why}", name(engine));
+                let value = json!({ "engine": name(engine), "reason": reason, "why": why });
+                journal.write("engine-shadow-failed", value);
+                if let Some(index) = EngineIndex::new(engine) {
+                    self.host.end_shadow(index);
                 }
             }
             Happening::ContentChanged(place, content) => {
@@ -710,6 +731,20 @@ impl Control {
             self.host.journal.write("object-poisoned", value);
             self.supervisor.pardon(place, clock::now());
         }
+    }
+
+    /// What runs in shadow has docked: it is shown what its engine is asked.
+    fn begin_shadow(&self, place: usize, link: outrigger_supervisor::Link) {
+        let (Some(index), Some(spec)) =
+            (EngineIndex::new(place), self.supervisor.shadow_spec(place))
+        else {
+            return;
+        };
+        let manifest = &spec.manifest;
+        let value = json!({ "engine": manifest.name, "version": manifest.version });
+        self.host.journal.write("engine-in-shadow", value);
+        let events = Granted::in_full(manifest).asked;
+        self.host.begin_shadow(index, link, events, manifest.fields);
     }
 
     /// At an engine's first dock: what an earlier host remembered of it holds if its content is the same.
@@ -1143,6 +1178,8 @@ const fn moves_an_engine(happening: &Happening) -> bool {
         | Happening::ReplacementReady(_)
         | Happening::ReplaceFailed { .. }
         | Happening::FormerEnded(_)
+        | Happening::ShadowDocked(..)
+        | Happening::ShadowFailed { .. }
         | Happening::ContentChanged(..)
         | Happening::ContentRefused(..)
         | Happening::Log { .. }
@@ -1172,7 +1209,12 @@ mod tests {
             .into_iter()
             .filter_map(|message| match message {
                 Message::News(News::Misses { count, .. }) => Some(count),
-                Message::News(News::Fault { .. } | News::FormerDone { .. })
+                Message::News(
+                    News::Fault { .. }
+                    | News::FormerDone { .. }
+                    | News::Judged { .. }
+                    | News::ShadowFault { .. },
+                )
                 | Message::Errand(_)
                 | Message::Swap(_) => None,
             })

@@ -9,6 +9,7 @@
 //! himself.
 
 mod empty;
+mod shadow;
 mod swap;
 mod tell;
 
@@ -34,6 +35,7 @@ use super::engines::{Engine, Link, Presence};
 use super::history::{Decider, EntryVote};
 use super::ledger::{self, Ending};
 
+pub(crate) use self::shadow::{Judged, Shadow};
 pub(crate) use self::tell::Decided;
 
 /// Cases in engines' hands at a time. Enough to keep eight openers and two processors busy; small, since
@@ -102,6 +104,8 @@ struct Waiting {
     /// Engines of which two processes were asked, since one was replaced meanwhile: the first answer
     /// counts.
     twice: EngineSet,
+    /// Engines that are not asked about the object, since they ended on it.
+    poisoned: EngineSet,
     /// Whether it counts towards the window.
     in_window: bool,
     /// When its engines were asked, ns; means something only in the window.
@@ -147,6 +151,10 @@ pub(crate) enum News {
     Misses { engine: EngineIndex, count: u32 },
     /// The process that was replaced has nothing in hand any more, or cannot be understood.
     FormerDone { engine: EngineIndex },
+    /// What the engine's version in shadow said, beside what the engine said.
+    Judged { engine: EngineIndex, batch: Vec<Judged> },
+    /// The engine's version in shadow did something for which it is ended.
+    ShadowFault { engine: EngineIndex, reason: FailureReason, detail: String },
 }
 
 /// The state behind the lock.
@@ -164,6 +172,10 @@ pub(crate) struct Core {
     news: Vec<News>,
     /// An engine is to be told of a loss.
     owing: bool,
+    /// How many engines have a version in shadow.
+    shadows: usize,
+    /// What was handed out and versions in shadow were not shown yet; empty while there are none.
+    fresh: Vec<(u32, CaseId)>,
 }
 
 /// The questions that wait, by their token.
@@ -201,6 +213,8 @@ impl Core {
             wake: Vec::new(),
             news: Vec::new(),
             owing: false,
+            shadows: 0,
+            fresh: Vec::new(),
         }
     }
 
@@ -269,6 +283,7 @@ impl Core {
                     asked,
                     dispatched: EngineSet::EMPTY,
                     twice: EngineSet::EMPTY,
+                    poisoned,
                     in_window: false,
                     asked_at: 0,
                 });
@@ -285,7 +300,9 @@ impl Core {
                 let ending = Ending::unasked(now);
                 ledger::enter(&closed, &ending, &mut self.engines);
                 self.table.empty.ended_of(&intake, &closed);
-                ended.push(finish(intake, &closed, None));
+                let done = finish(intake, &closed, None);
+                self.show_unasked(&done.intake, done.case, poisoned, now);
+                ended.push(done);
             }
             Err(_) => {
                 self.table.free.push(token);
@@ -345,6 +362,9 @@ impl Core {
             waiting.in_window = true;
             waiting.asked_at = now;
             shares.take(waiting.intake.line());
+            if self.shadows > 0 {
+                self.fresh.push((token, waiting.case));
+            }
         }
         for index in waiting.asked.difference(waiting.dispatched).iter() {
             let Some(engine) = self.engines.get_mut(index.get()) else { continue };
@@ -376,8 +396,8 @@ impl Core {
         }
     }
 
-    /// Publishes what was written, and notes who must be woken.
-    pub(crate) fn publish(&mut self) {
+    /// Publishes what was written, and notes who must be woken; then versions in shadow are shown it.
+    pub(crate) fn publish(&mut self, now: u64) {
         for engine in &mut self.engines {
             if let Some(link) = engine.link()
                 && std::mem::take(&mut link.unpublished)
@@ -385,6 +405,9 @@ impl Core {
             {
                 self.wake.push(link.events.waker());
             }
+        }
+        if !self.fresh.is_empty() {
+            self.show_fresh(now);
         }
     }
 
@@ -400,7 +423,7 @@ impl Core {
         if self.owing {
             self.settle(now);
         }
-        self.publish();
+        self.publish(now);
     }
 
     /// Whether any engine has said something that was not taken yet.
@@ -437,7 +460,9 @@ impl Core {
             };
             let Self { arbiter, table, engines, news, .. } = self;
             let again = engines[place].take_back(vote.case, |case| table.is_open(case));
-            match arbiter.vote(index, vote.case, vote.verdict, vote.detail, now) {
+            let taken = arbiter.vote(index, vote.case, vote.verdict, vote.detail, now);
+            let counts = matches!(taken, Ok(_) | Err(Rejected::Moot));
+            match taken {
                 Ok(Some(closed)) => table.conclude(engines, &closed, ended),
                 Ok(None) => {}
                 // The process before it was faster.
@@ -448,6 +473,9 @@ impl Core {
                         news.push(News::Fault { engine: index, reason, detail });
                     }
                 }
+            }
+            if counts {
+                engines[place].note_for_shadow(&vote, now);
             }
         }
     }
@@ -477,7 +505,7 @@ impl Core {
             .map(|(token, _)| token)
             .collect();
         waiting.into_iter().for_each(|token| self.dispatch(token, now));
-        self.publish();
+        self.publish(now);
     }
 
     /// An engine is gone: its questions end at once by the merge rule. Returns what it most likely
@@ -502,7 +530,7 @@ impl Core {
             });
         }
         self.next_turns(now);
-        self.publish();
+        self.publish(now);
         in_hand
     }
 

@@ -10,14 +10,12 @@ use std::os::fd::BorrowedFd;
 
 use outrigger_api::control::EngineState;
 use outrigger_api::frame::v1;
-use outrigger_api::frame::v1::to_engine::Message as ToEngine;
 use outrigger_api::frame::v1::to_host::Message as ToHost;
 use outrigger_api::{EngineName, FailureReason};
-use outrigger_dock::handshake::{Offer, negotiate};
-use outrigger_sandbox::Exit;
 
+use super::candidate::{Candidate, Failure, Heard, Said, out_of_turn, polled};
 use super::frames::level_of;
-use super::{Engine, FRAMES_PER_SECOND, Part, READS_MAX, SECOND, STOP_NS, Source, chain, exit_due};
+use super::{Engine, FRAMES_PER_SECOND, Part, READS_MAX, SECOND, Source};
 use crate::happening::{EngineIndex, EngineSpec, Happening, Level, Link};
 use crate::launcher::{Launcher, Process};
 use crate::life::{Tally, Terms};
@@ -33,6 +31,9 @@ pub enum ReplaceError {
     /// One is being replaced already.
     #[error("{0} is being replaced already; wait until that has ended")]
     Busy(EngineName),
+    /// A version of it runs in shadow already.
+    #[error("a version of {0} runs in shadow already; stop that first, or wait until it has ended")]
+    Shadowed(EngineName),
     /// The other version is of another engine.
     #[error("{found} cannot take the place of {engine}: an engine keeps its name")]
     Name {
@@ -46,16 +47,9 @@ pub enum ReplaceError {
 /// What is to take the engine's place.
 #[derive(Debug)]
 pub(super) struct Rival {
-    spec: EngineSpec,
-    terms: Terms,
-    /// `None` until it is started.
-    unit: Option<Unit>,
-    /// When it was started; when it was asked for until then, ns.
-    since: u64,
+    candidate: Candidate,
     /// What it describes its content as, and the rings, once it has docked.
-    ready: Option<(String, Link)>,
-    frames: Tally,
-    last_line: Option<String>,
+    ready: Option<(String, Box<Link>)>,
 }
 
 /// What has lost the engine's place.
@@ -67,60 +61,41 @@ pub(super) struct Former {
     frames: Tally,
 }
 
-/// Why a rival is ended.
-#[derive(Debug)]
-struct Failure {
-    reason: FailureReason,
-    why: String,
-}
-
-fn fails<T>(reason: FailureReason, why: impl Into<String>) -> Result<T, Failure> {
-    Err(Failure { reason, why: why.into() })
-}
-
 impl Rival {
     /// The host stood still for `gap` ns, which do not count.
-    pub(super) fn stood_still(&mut self, gap: u64) {
-        self.since = self.since.saturating_add(gap);
-    }
-
-    /// When it must have docked; `None` if it has.
-    fn limit(&self) -> Option<u64> {
-        self.ready.is_none().then(|| self.since.saturating_add(self.terms.start))
+    pub(super) const fn stood_still(&mut self, gap: u64) {
+        self.candidate.stood_still(gap);
     }
 }
 
 impl Engine {
     /// Has another process started, which is to take its place.
     pub(crate) fn replace(&mut self, spec: EngineSpec, now: u64) -> Result<(), ReplaceError> {
-        let name = &self.spec.manifest.name;
+        self.may_stand_beside(&spec)?;
         if self.rival.is_some() {
-            return Err(ReplaceError::Busy(name.clone()));
+            return Err(ReplaceError::Busy(self.spec.manifest.name.clone()));
         }
-        if spec.manifest.name != *name {
-            let (engine, found) = (name.clone(), spec.manifest.name);
-            return Err(ReplaceError::Name { engine, found });
-        }
-        self.rival = Some(Rival {
-            terms: Terms::new(&spec.manifest.limits, &spec.config),
-            spec,
-            unit: None,
-            since: now,
-            ready: None,
-            frames: Tally::new(FRAMES_PER_SECOND, SECOND),
-            last_line: None,
-        });
+        self.rival = Some(Rival { candidate: Candidate::new(spec, now), ready: None });
         Ok(())
+    }
+
+    /// Whether a process of `spec` may run beside it.
+    pub(super) fn may_stand_beside(&self, spec: &EngineSpec) -> Result<(), ReplaceError> {
+        let (engine, found) = (&self.spec.manifest.name, &spec.manifest.name);
+        if engine == found {
+            return Ok(());
+        }
+        Err(ReplaceError::Name { engine: engine.clone(), found: found.clone() })
     }
 
     /// Puts the rival in its place, which has docked; false if there is none that has.
     pub(crate) fn promote(&mut self, finish: u64, now: u64, out: &mut Vec<Happening>) -> bool {
-        let ready = |rival: &mut Rival| rival.ready.is_some() && rival.unit.is_some();
-        let Some(Rival { spec, terms, unit, ready: Some((content, link)), last_line, .. }) =
-            self.rival.take_if(ready)
+        let ready = |rival: &mut Rival| rival.ready.is_some() && rival.candidate.unit.is_some();
+        let Some(Rival { candidate, ready: Some((content, link)) }) = self.rival.take_if(ready)
         else {
             return false;
         };
+        let Candidate { spec, terms, unit, last_line, .. } = candidate;
         let decided = self.state() == EngineState::Docked;
         match std::mem::replace(&mut self.unit, unit) {
             Some(unit) if decided => {
@@ -141,7 +116,7 @@ impl Engine {
         if let Some(line) = last_line {
             self.books.line(&line);
         }
-        out.push(Happening::Replaced(self.index, Box::new(link)));
+        out.push(Happening::Replaced(self.index, link));
         true
     }
 
@@ -173,7 +148,7 @@ impl Engine {
 
     /// Ends the rival without a word.
     pub(crate) fn abandon(&mut self, now: u64) {
-        if let Some(unit) = self.rival.take().and_then(|rival| rival.unit) {
+        if let Some(unit) = self.rival.take().and_then(|rival| rival.candidate.unit) {
             self.books.add(&*unit.process);
             self.let_go(unit, now);
         }
@@ -208,38 +183,38 @@ impl Engine {
 
     /// Processes beside the one that decides.
     pub(super) fn processes_beside(&self) -> impl Iterator<Item = &dyn Process> {
-        let rival = self.rival.as_ref().and_then(|rival| rival.unit.as_ref());
+        let rival = self.rival.as_ref().and_then(|rival| rival.candidate.unit.as_ref());
         let former = self.former.as_ref().map(|former| &former.unit);
         rival.into_iter().chain(former).map(|unit| &*unit.process)
     }
 
-    /// What is to be polled for them; not their output while `full`.
+    /// What is to be polled for them; not the output of the former one while `full`.
     pub(super) fn descriptors_beside(
         &self,
         full: bool,
+        now: u64,
     ) -> impl Iterator<Item = (BorrowedFd<'_>, Source)> {
-        let rival = self.rival.as_ref().and_then(|rival| rival.unit.as_ref());
+        let rival = self.rival.iter();
+        let of_rival = rival.flat_map(move |rival| rival.candidate.descriptors(now, Source::Rival));
         let former = self.former.as_ref().map(|former| &former.unit);
-        let of_rival = rival.into_iter().flat_map(move |unit| polled(unit, full, Source::Rival));
         let of_former = former.into_iter().flat_map(move |unit| polled(unit, full, Source::Former));
         of_rival.chain(of_former)
     }
 
     /// When they next need a look.
     pub(super) fn wake_beside(&self) -> Option<u64> {
-        let rival = self.rival.as_ref();
         let start = self.rival_start_due();
-        let limit = rival.and_then(Rival::limit);
-        let exit = rival.and_then(|rival| rival.unit.as_ref()?.closed).map(exit_due);
+        let rival = self.rival.as_ref().and_then(|rival| rival.candidate.wake());
         let until = self.former.as_ref().map(|former| former.until);
-        start.into_iter().chain(limit).chain(exit).chain(until).min()
+        start.into_iter().chain(rival).chain(until).min()
     }
 
     /// Since when the rival waits for its start; `None` if it has none to wait for, or two processes are
     /// not gone yet.
     pub(super) fn rival_start_due(&self) -> Option<u64> {
-        let rival = self.rival.as_ref().filter(|rival| rival.unit.is_none())?;
-        (self.former.is_none() && self.remains.is_empty()).then_some(rival.since)
+        let rival = self.rival.as_ref().filter(|rival| rival.candidate.unit.is_none())?;
+        let alone = self.former.is_none() && self.remains.is_empty() && !self.shadow_lingers();
+        alone.then_some(rival.candidate.since)
     }
 
     pub(super) fn start_rival(
@@ -252,16 +227,9 @@ impl Engine {
             return;
         }
         let Some(mut rival) = self.rival.take() else { return };
-        match Unit::start(&rival.spec, self.uid, launcher) {
-            Ok(unit) => {
-                rival.unit = Some(unit);
-                rival.since = now;
-                self.rival = Some(rival);
-            }
-            Err(error) => {
-                let why = format!("cannot be started: {}", chain(&error));
-                self.fail(rival, Failure { reason: FailureReason::NotDocked, why }, now, out);
-            }
+        match rival.candidate.start(self.uid, launcher, now) {
+            Ok(()) => self.rival = Some(rival),
+            Err(failure) => self.fail(rival, failure, now, out),
         }
     }
 
@@ -270,171 +238,62 @@ impl Engine {
         if self.former.as_ref().is_some_and(|former| former.until <= now) {
             self.dismiss(now, out);
         }
-        let overdue = |rival: &Rival| rival.limit().is_some_and(|limit| limit <= now);
-        if self.rival.as_ref().is_some_and(overdue) {
+        if self.rival.as_ref().is_some_and(|rival| rival.candidate.is_overdue(now)) {
             // What it has said lies in the socket if the host came late.
             self.serve_rival(Part::Control, now, out);
         }
-        let Some(rival) = &self.rival else { return };
-        let closed = rival.unit.as_ref().and_then(|unit| unit.closed);
-        let failure = if closed.is_some_and(|at| exit_due(at) <= now) {
-            let why = "closed its control socket".to_owned();
-            Failure { reason: FailureReason::EngineCrashed, why }
-        } else if overdue(rival) {
-            let limit = rival.spec.manifest.limits.start_ms;
-            let why = match rival.unit {
-                Some(_) => format!("not docked {limit} ms after its start"),
-                None => format!("a process of the engine's would not end for {limit} ms"),
-            };
-            Failure { reason: FailureReason::EngineHung, why }
-        } else {
-            return;
-        };
-        if let Some(rival) = self.rival.take() {
-            self.fail(rival, failure, now, out);
+        let Some(mut rival) = self.rival.take() else { return };
+        for text in rival.candidate.sum_up(now) {
+            self.log(Level::Warning, text, out);
+        }
+        match rival.candidate.look(now) {
+            Ok(()) => self.rival = Some(rival),
+            Err(failure) => self.fail(rival, failure, now, out),
         }
     }
 
     /// A descriptor of the rival's is readable.
     pub(super) fn serve_rival(&mut self, part: Part, now: u64, out: &mut Vec<Happening>) {
         let Some(mut rival) = self.rival.take() else { return };
-        let was_ready = rival.ready.is_some();
-        match self.hear_rival(&mut rival, part, now, out) {
+        let mut heard = Heard::default();
+        let done = rival.candidate.hear(part, now, &mut heard);
+        for (level, text) in heard.lines {
+            self.log(level, text, out);
+        }
+        for (call, is_told) in heard.calls {
+            self.note_call(call, is_told, out);
+        }
+        let is_ready = rival.ready.is_some();
+        let done = done.and_then(|()| {
+            heard.said.into_iter().try_for_each(|said| match said {
+                Said::Docked(content, link) => {
+                    rival.ready = Some((content, link));
+                    Ok(())
+                }
+                // It is asked nothing and told nothing until it has the place.
+                Said::Heartbeat(_) | Said::Content => out_of_turn(),
+            })
+        });
+        match done {
             Ok(()) => {
-                let is_ready = rival.ready.is_some();
-                self.rival = Some(rival);
-                if is_ready && !was_ready {
+                if rival.ready.is_some() && !is_ready {
                     out.push(Happening::ReplacementReady(self.index));
                 }
+                self.rival = Some(rival);
             }
             Err(failure) => self.fail(rival, failure, now, out),
         }
     }
 
-    fn hear_rival(
-        &mut self,
-        rival: &mut Rival,
-        part: Part,
-        now: u64,
-        out: &mut Vec<Happening>,
-    ) -> Result<(), Failure> {
-        match part {
-            Part::Control => self.rival_control(rival, now, out),
-            Part::Calls => {
-                let Some(unit) = &rival.unit else { return Ok(()) };
-                self.calls_beside(unit, now, out);
-                Ok(())
-            }
-            Part::Output => {
-                let Some(unit) = &mut rival.unit else { return Ok(()) };
-                for line in unit.read_output() {
-                    rival.last_line = Some(line.clone());
-                    self.say(Level::Info, line, now, out);
-                }
-                Ok(())
-            }
-            Part::Exit => {
-                let exit = match rival.unit.as_ref().map(|unit| unit.process.exit()) {
-                    None | Some(Ok(None)) => return Ok(()),
-                    Some(Ok(Some(exit))) => exit,
-                    Some(Err(error)) => {
-                        let why = format!("ended, unknown how: {error}");
-                        return fails(FailureReason::EngineCrashed, why);
-                    }
-                };
-                // Its last words first: they may say why.
-                self.rival_control(rival, now, out)?;
-                self.hear_rival(rival, Part::Output, now, out)?;
-                let reason = match exit {
-                    Exit::OutOfMemory => FailureReason::OutOfMemory,
-                    _ => FailureReason::EngineCrashed,
-                };
-                let closed = rival.unit.as_ref().is_some_and(|unit| unit.closed.is_some());
-                let how = if closed { "closed its control socket and " } else { "" };
-                match &rival.last_line {
-                    Some(line) => fails(reason, format!("{how}{exit}; its last line: {line}")),
-                    None => fails(reason, format!("{how}{exit}")),
-                }
-            }
-        }
-    }
-
-    fn rival_control(
-        &mut self,
-        rival: &mut Rival,
-        now: u64,
-        out: &mut Vec<Happening>,
-    ) -> Result<(), Failure> {
-        for _ in 0..READS_MAX {
-            let Some(unit) = &mut rival.unit else { return Ok(()) };
-            match unit.receive() {
-                Received::Nothing => return Ok(()),
-                Received::Closed => {
-                    // Its exit says more, and comes at once if it has ended.
-                    unit.closed = Some(now);
-                    unit.process.kill();
-                    return Ok(());
-                }
-                Received::Garbage(what) => return fails(FailureReason::Garbage, what),
-                Received::Message(_) if rival.frames.add(1, now) => {
-                    let why = format!("{FRAMES_PER_SECOND} control frames within a second");
-                    return fails(FailureReason::Garbage, why);
-                }
-                Received::Message(ToHost::Hello(hello)) if !unit.greeted => {
-                    let offer = Offer::new(&rival.spec.manifest, &rival.spec.events);
-                    let welcome = match negotiate(&hello, &offer) {
-                        Ok(welcome) => welcome,
-                        Err(refused) => return fails(FailureReason::NotDocked, refused.why),
-                    };
-                    use std::io::ErrorKind::{BrokenPipe, ConnectionReset};
-                    // One that is gone already says more by its exit.
-                    if let Err(error) = unit.welcome(welcome)
-                        && !matches!(error.kind(), BrokenPipe | ConnectionReset)
-                    {
-                        let why = format!("could not be welcomed: {error}");
-                        return fails(FailureReason::NotDocked, why);
-                    }
-                }
-                Received::Message(_) if !unit.greeted => {
-                    let why = "the first message of an engine is Hello";
-                    return fails(FailureReason::NotDocked, why);
-                }
-                Received::Message(ToHost::Log(v1::Log { level, text })) => {
-                    let text = clean(&text);
-                    rival.last_line = Some(text.clone());
-                    self.say(level_of(level), text, now, out);
-                }
-                Received::Message(ToHost::Docked(v1::Docked { content }))
-                    if rival.ready.is_none() =>
-                {
-                    rival.ready = unit.link().map(|link| (clean(&content), link));
-                }
-                Received::Message(
-                    ToHost::Hello(_)
-                    | ToHost::Docked(_)
-                    | ToHost::Heartbeat(_)
-                    | ToHost::ContentLoaded(_),
-                ) => return fails(FailureReason::Garbage, "a control message out of turn"),
-            }
-        }
-        Ok(())
-    }
-
     /// Ends a rival and tells why.
     fn fail(&mut self, rival: Rival, failure: Failure, now: u64, out: &mut Vec<Happening>) {
-        let Failure { reason, why } = failure;
-        let why =
-            clean(&format!("{} {}: {why}", rival.spec.manifest.name, rival.spec.manifest.version));
-        if let Some(unit) = rival.unit {
-            let refused = ToEngine::Refused(v1::Refused { why: why.clone() });
-            // It is as likely to be deaf as not.
-            let _ = unit.send(refused);
+        let Rival { candidate, .. } = rival;
+        let failure = candidate.named(failure);
+        if let Some(unit) = &candidate.unit {
             self.books.add(&*unit.process);
-            // One that was refused has a moment to read why; one that misbehaved has none.
-            let kill_at =
-                matches!(reason, FailureReason::NotDocked).then(|| now.saturating_add(STOP_NS));
-            self.remains.push(unit.end(kill_at));
         }
+        self.remains.extend(candidate.end(&failure, now));
+        let Failure { reason, why } = failure;
         self.books.count(reason);
         out.push(Happening::ReplaceFailed { engine: self.index, reason, why });
     }
@@ -493,20 +352,4 @@ impl Engine {
             self.tell_call(call, now, out);
         }
     }
-}
-
-fn polled(
-    unit: &Unit,
-    full: bool,
-    source: fn(Part) -> Source,
-) -> impl Iterator<Item = (BorrowedFd<'_>, Source)> {
-    let output = if full { None } else { unit.output() };
-    [
-        (unit.control(), Part::Control),
-        (Some(unit.process.ended()), Part::Exit),
-        (unit.process.calls(), Part::Calls),
-        (output, Part::Output),
-    ]
-    .into_iter()
-    .filter_map(move |(descriptor, part)| descriptor.map(|descriptor| (descriptor, source(part))))
 }

@@ -98,7 +98,9 @@ impl Replay {
                 | Happening::ReplaceFailed { .. }
                 | Happening::FormerEnded(_)
                 | Happening::ContentChanged(..)
-                | Happening::ContentRefused(..) => {}
+                | Happening::ContentRefused(..)
+                | Happening::ShadowDocked(..)
+                | Happening::ShadowFailed { .. } => {}
             }
         }
     }

@@ -282,6 +282,10 @@ fn line(happening: &Happening) -> String {
             format!("not replaced {engine} {reason}: {why}")
         }
         Happening::FormerEnded(engine) => format!("former ended {engine}"),
+        Happening::ShadowDocked(engine, _) => format!("shadow docked {engine}"),
+        Happening::ShadowFailed { engine, reason, why } => {
+            format!("shadow failed {engine} {reason}: {why}")
+        }
         Happening::ContentChanged(engine, content) => format!("content {engine}: {content}"),
         Happening::ContentRefused(engine, why) => format!("content refused {engine}: {why}"),
         Happening::Log { engine, text, .. } => format!("log {engine}: {text}"),

@@ -37,7 +37,7 @@ impl Core {
             }
             self.dispatch(token, now);
         }
-        self.publish();
+        self.publish(now);
     }
 
     /// The process that was replaced is not looked at any more.

@@ -96,7 +96,7 @@ fn ask(core: &mut Core, file: u8) {
     };
     let mut ended = Vec::new();
     core.put(intake, 1, &mut ended);
-    core.publish();
+    core.publish(1);
     assert!(ended.is_empty(), "it waits for the engine");
 }
 

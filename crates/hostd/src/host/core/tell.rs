@@ -63,7 +63,7 @@ impl Core {
         }
         let links = self.engines.iter_mut().filter_map(Engine::link).filter(|link| link.is_sound());
         self.owing = links.fold(false, |owing, link| owing | link.events.owes_gaps());
-        self.publish();
+        self.publish(now);
     }
 }
 
