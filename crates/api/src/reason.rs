@@ -89,6 +89,8 @@ reasons! {
     PreflightCrashed => "preflight-crashed";
     /// The shadow's verdicts differ from the active ones beyond the limit.
     ShadowDiverged => "shadow-diverged";
+    /// A release that had begun to decide did what it must not, and the one before it decides again.
+    ProbationFailed => "probation-failed";
     /// A write failed because the disk is full.
     DiskFull => "disk-full";
     /// The wall clock jumped.

@@ -146,7 +146,9 @@ pub const fn row(reason: FailureReason) -> Row {
         R::PreflightCrashed => row_of(KeepPrevious, Supplier, SPARED, Error,
             "Send the preflight log to the vendor; the version before it stays in force."),
         R::ShadowDiverged => row_of(KeepPrevious, Supplier, SPARED, Warning,
-            "Compare the verdicts that differ, then accept or refuse the release."),
+            "See what it did in `outrigger update history` and send it to the vendor; what was in force decides."),
+        R::ProbationFailed => row_of(KeepPrevious, Supplier, SPARED, Error,
+            "See what it did in `outrigger update history` and send it to the vendor; the version before it decides again."),
 
         // The machine.
         R::DiskFull => row_of(Degrade, Environment, SPARED, Error,

@@ -18,8 +18,13 @@
 #![forbid(unsafe_code)]
 
 pub mod content;
+pub mod finding;
 pub mod package;
 pub mod preflight;
+pub mod probation;
 pub mod publish;
+pub mod readings;
 pub mod repository;
+pub mod shadow;
 pub mod store;
+mod words;
