@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use outrigger_api::settings::{Source, UpdatesConfig};
+use outrigger_api::settings::{Approval, Pin, Source, UpdatesConfig};
 
 use crate::memory;
 use crate::settings::{EACH, FIXED, Writer, assert_told};
@@ -39,6 +39,31 @@ fn write(updates: &UpdatesConfig) -> String {
         out.path("root", &repository.root);
         out.texts("engines", repository.engines.iter().map(|name| name.as_str()));
     }
+    let rollout = &updates.rollout;
+    out.table("[rollout]");
+    out.bare("ring", rollout.ring);
+    if let Some(seed) = &rollout.seed {
+        out.text("seed", seed);
+    }
+    out.bare("ring_hours", rollout.ring_hours);
+    let freeze: Vec<String> = rollout.freeze.iter().map(ToString::to_string).collect();
+    out.texts("freeze", freeze.iter().map(String::as_str));
+    let approval = match rollout.approval {
+        Approval::Nothing => "none",
+        Approval::Code => "code",
+        Approval::Content => "content",
+        Approval::All => "all",
+    };
+    out.text("approval", approval);
+    for pin in &updates.pins {
+        out.table("[[pin]]");
+        out.text("engine", pin.engine.as_str());
+        out.text("part", pin.part.name());
+        match &pin.to {
+            Pin::Version(version) => out.text("version", &version.to_string()),
+            Pin::Behind(count) => out.bare("behind", count),
+        }
+    }
     out.table("[download]");
     out.bare("package_bytes", updates.download.package_bytes);
     out.bare("unpacked_bytes", updates.download.unpacked_bytes);
@@ -53,5 +78,29 @@ fn write(updates: &UpdatesConfig) -> String {
     out.bare("samples_max", updates.preflight.samples_max);
     out.bare("total_ms", updates.preflight.total_ms);
     out.bare("p99_ms", updates.preflight.p99_ms);
+    write_trials(&mut out, updates);
     out.0
+}
+
+fn write_trials(out: &mut Writer, updates: &UpdatesConfig) {
+    let shadow = &updates.shadow;
+    out.table("[shadow]");
+    out.bare("length_ms", shadow.length_ms);
+    out.bare("emergency_ms", shadow.emergency_ms);
+    out.bare("events_min", shadow.events_min);
+    out.bare("longest_ms", shadow.longest_ms);
+    out.bare("new_denials_max", shadow.new_denials_max);
+    out.bare("misses_max", shadow.misses_max);
+    let probation = &updates.probation;
+    out.table("[probation]");
+    out.bare("length_ms", probation.length_ms);
+    out.bare("crashes_max", probation.crashes_max);
+    out.bare("misses_max", probation.misses_max);
+    out.bare("new_denials_max", probation.new_denials_max);
+    out.bare("latency_percent", probation.latency_percent);
+    out.bare("cpu_percent", probation.cpu_percent);
+    out.bare("memory_percent", probation.memory_percent);
+    out.table("[boot]");
+    out.bare("unclean_max", updates.boot.unclean_max);
+    out.bare("healthy_ms", updates.boot.healthy_ms);
 }

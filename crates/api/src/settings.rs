@@ -23,6 +23,7 @@ mod manifest;
 mod protect;
 mod reader;
 mod release;
+mod rollout;
 mod suggest;
 mod updates;
 mod values;
@@ -39,6 +40,7 @@ pub use release::{
     RELEASE_FILES_MAX, RELEASE_FORMAT, RELEASES_FILE, RELEASES_MAX, Release, ReleaseFile, Releases,
     check_path, package_target, release_version, releases_target,
 };
+pub use rollout::{Approval, Day, Freeze, Pin, PinConfig, RolloutConfig, WeekTime};
 pub use updates::{
     BootConfig, DownloadConfig, PreflightConfig, ProbationConfig, RepositoryConfig, ShadowConfig,
     Source, UPDATES_FILE, UpdatesConfig,

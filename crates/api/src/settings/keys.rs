@@ -12,6 +12,7 @@ use crate::settings::kind::{
 use crate::settings::manifest::Need;
 use crate::settings::protect::ProtectMode;
 use crate::settings::release::RELEASE_FORMAT;
+use crate::settings::rollout::Approval;
 use crate::verdict::{Fallback, Mode, VerdictBasis};
 
 /// Longest path, in bytes (`PATH_MAX` less the closing NUL).
@@ -531,6 +532,45 @@ pub(super) const SAMPLES_MAX: Integer = count("samples_max", 1, 10_000_000, 20_0
 pub(super) const PREFLIGHT_MS: Integer = milliseconds("total_ms", 1000, 600_000, 20_000);
 pub(super) const P99_MS: Integer = milliseconds("p99_ms", 1, 10_000, 50);
 
+// Which of them are taken, and when.
+pub(super) const ROLLOUT: Group = group("rollout", "[rollout]");
+pub(super) const RING: Integer = count("ring", 0, 9, 0);
+pub(super) const SEED_MAX: usize = 256;
+pub(super) const SEED: OptionalText = OptionalText(Text {
+    name: "seed",
+    rule: "1 to 256 bytes without control characters",
+    example: "\"the third mail server\"",
+});
+pub(super) const RING_HOURS: Integer = count("ring_hours", 1, 720, 24);
+pub(super) const FREEZE: List = List {
+    name: "freeze",
+    of: "times in UTC such as \"Fri 18:00 - Mon 06:00\", or days such as \"2026-12-20 - 2027-01-04\"",
+    max: 64,
+    example: "[\"Fri 18:00 - Mon 06:00\"]",
+};
+pub(super) const APPROVAL: Choice<Approval> = Choice {
+    name: "approval",
+    words: &[
+        ("none", Approval::Nothing),
+        ("code", Approval::Code),
+        ("content", Approval::Content),
+        ("all", Approval::All),
+    ],
+    default: Given::Default("none"),
+};
+pub(super) const PINS_MAX: usize = 2 * ENGINES_MAX;
+pub(super) const PIN: Group = Group {
+    name: "pin",
+    kind: "a list of tables",
+    allowed: "at most 64",
+    default: "none",
+    example: "[[pin]]",
+};
+/// One of this and [`BEHIND`] is required.
+pub(super) const PIN_VERSION: OptionalText = OptionalText(RELEASE_VERSION);
+pub(super) const BEHIND: Integer =
+    Integer { name: "behind", unit: Unit::One, min: 1, max: 9, default: None };
+
 // How they run beside what decides, decide under watch, and start.
 pub(super) const SHADOW: Group = group("shadow", "[shadow]");
 pub(super) const PROBATION: Group = group("probation", "[probation]");
@@ -556,6 +596,8 @@ pub(super) static UPDATES_TOP: Table = Table {
         &STATE_DIR,
         &CONTROL_SOCKET,
         &REPOSITORY,
+        &ROLLOUT,
+        &PIN,
         &DOWNLOAD,
         &PREFLIGHT,
         &SHADOW,
@@ -563,6 +605,10 @@ pub(super) static UPDATES_TOP: Table = Table {
         &BOOT,
     ],
 };
+pub(super) static UPDATES_ROLLOUT: Table =
+    Table { path: "rollout", keys: &[&RING, &SEED, &RING_HOURS, &FREEZE, &APPROVAL] };
+pub(super) static UPDATES_PIN: Table =
+    Table { path: "[pin]", keys: &[&OF_ENGINE, &PART, &PIN_VERSION, &BEHIND] };
 pub(super) static UPDATES_SHADOW: Table = Table {
     path: "shadow",
     keys: &[
@@ -602,6 +648,8 @@ pub(super) static UPDATES_PREFLIGHT: Table = Table {
 pub(super) static UPDATES: &[&Table] = &[
     &UPDATES_TOP,
     &UPDATES_REPOSITORY,
+    &UPDATES_ROLLOUT,
+    &UPDATES_PIN,
     &UPDATES_DOWNLOAD,
     &UPDATES_PREFLIGHT,
     &UPDATES_SHADOW,
@@ -689,6 +737,7 @@ mod tests {
             [&MEMORY_BYTES, &THREADS, &BUDGET_MS, &MAX_FILES, &RESTARTS_MAX, &UID],
             [&PACKAGE_BYTES, &UNPACKED_BYTES, &FILES_MAX, &STALL_MS, &SAMPLES_MIN, &P99_MS],
             [&SHADOW_MS, &EMERGENCY_MS, &LONGEST_MS, &PROBATION_MS, &CPU_PERCENT, &HEALTHY_MS],
+            [&RING, &RING_HOURS, &EVENTS_MIN, &CRASHES_MAX, &MEMORY_PERCENT, &UNCLEAN_MAX],
         ];
         for key in keys.concat() {
             if let Some(default) = key.default {

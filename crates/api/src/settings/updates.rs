@@ -3,10 +3,12 @@
 use std::path::{Component, Path, PathBuf};
 
 use crate::key::EngineName;
+use crate::release::Part;
 use crate::settings::error::{Problem, SettingsErrors, quoted};
 use crate::settings::file;
 use crate::settings::keys;
 use crate::settings::reader::{Report, Section};
+use crate::settings::rollout::{self, Pin, PinConfig, RolloutConfig};
 
 /// Where the file lies.
 pub const UPDATES_FILE: &str = "/etc/outrigger/updates.toml";
@@ -20,6 +22,10 @@ pub struct UpdatesConfig {
     pub control_socket: PathBuf,
     /// Where releases come from. No engine stands under two of them.
     pub repositories: Vec<RepositoryConfig>,
+    /// Which release is taken, and when.
+    pub rollout: RolloutConfig,
+    /// What is taken in place of the newest. No part of an engine stands there twice.
+    pub pins: Vec<PinConfig>,
     /// Limits of what is fetched.
     pub download: DownloadConfig,
     /// What a release must stand before it decides.
@@ -164,6 +170,12 @@ impl UpdatesConfig {
     pub fn repository_of(&self, engine: &EngineName) -> Option<&RepositoryConfig> {
         self.repositories.iter().find(|repository| repository.engines.contains(engine))
     }
+
+    /// What of `engine`'s `part` is taken in place of the newest.
+    pub fn pin(&self, engine: &EngineName, part: Part) -> Option<&Pin> {
+        let of = |pin: &&PinConfig| pin.engine == *engine && pin.part == part;
+        self.pins.iter().find(of).map(|pin| &pin.to)
+    }
 }
 
 fn read_updates(top: &Section<'_>) -> UpdatesConfig {
@@ -177,6 +189,8 @@ fn read_updates(top: &Section<'_>) -> UpdatesConfig {
         state_dir: top.path(&keys::STATE_DIR).unwrap_or_default(),
         control_socket: top.path(&keys::CONTROL_SOCKET).unwrap_or_default(),
         repositories: read_repositories(top),
+        rollout: rollout::read(top),
+        pins: rollout::read_pins(top),
         download: DownloadConfig {
             package_bytes: download.long(&keys::PACKAGE_BYTES),
             unpacked_bytes: download.long(&keys::UNPACKED_BYTES),

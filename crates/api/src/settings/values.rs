@@ -165,9 +165,10 @@ impl Section<'_> {
         fits: impl Fn(&str) -> bool,
     ) -> Vec<(String, usize)> {
         let Some(value) = self.value(key) else { return Vec::new() };
+        let example = key.example.trim_matches(['[', ']']);
         let mut names: Vec<(String, usize)> = Vec::new();
         for member in value.members(key) {
-            let Some(text) = member.text("a text", "\"path\"") else { continue };
+            let Some(text) = member.text("a text", example) else { continue };
             if !fits(text) {
                 member.refuse(|| {
                     (Problem::NotAllowed { found: quoted(text), allowed: key.allowed() }, None)

@@ -3,8 +3,11 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use outrigger_api::release::Part;
 use outrigger_api::settings::{
-    DownloadConfig, ERRORS_MAX, PreflightConfig, RepositoryConfig, Source, UpdatesConfig,
+    Approval, BootConfig, Day, DownloadConfig, ERRORS_MAX, Freeze, Pin, PinConfig, PreflightConfig,
+    ProbationConfig, RepositoryConfig, RolloutConfig, ShadowConfig, Source, UpdatesConfig,
+    WeekTime,
 };
 
 use crate::said;
@@ -39,6 +42,44 @@ samples_min = 0
 samples_max = 5
 total_ms = 1000
 p99_ms = 3
+
+[rollout]
+ring = 2
+seed = "rack 7"
+ring_hours = 12
+freeze = ["Fri 18:00 - Mon 06:30", "2026-12-20 - 2027-01-04"]
+approval = "code"
+
+[[pin]]
+engine = "acme-av"
+part = "code"
+version = "1.2.3"
+
+[[pin]]
+engine = "acme-av"
+part = "content"
+behind = 2
+
+[shadow]
+length_ms = 2000
+emergency_ms = 1000
+events_min = 5
+longest_ms = 3000
+new_denials_max = 0
+misses_max = 1
+
+[probation]
+length_ms = 4000
+crashes_max = 1
+misses_max = 2
+new_denials_max = 4
+latency_percent = 200
+cpu_percent = 150
+memory_percent = 120
+
+[boot]
+unclean_max = 2
+healthy_ms = 5000
 "#;
 
 fn errors(text: &str) -> String {
@@ -87,7 +128,52 @@ fn every_key_is_taken() {
             total_ms: 1000,
             p99_ms: 3,
         },
-        ..UpdatesConfig::default()
+        rollout: RolloutConfig {
+            ring: 2,
+            seed: Some("rack 7".to_owned()),
+            ring_hours: 12,
+            freeze: vec![
+                Freeze::Week {
+                    from: WeekTime { day: 4, hour: 18, minute: 0 },
+                    to: WeekTime { day: 0, hour: 6, minute: 30 },
+                },
+                Freeze::Days {
+                    first: Day { year: 2026, month: 12, day: 20 },
+                    last: Day { year: 2027, month: 1, day: 4 },
+                },
+            ],
+            approval: Approval::Code,
+        },
+        pins: vec![
+            PinConfig {
+                engine: "acme-av".parse().expect("a name"),
+                part: Part::Code,
+                to: Pin::Version("1.2.3".parse().expect("a version")),
+            },
+            PinConfig {
+                engine: "acme-av".parse().expect("a name"),
+                part: Part::Content,
+                to: Pin::Behind(2),
+            },
+        ],
+        shadow: ShadowConfig {
+            length_ms: 2000,
+            emergency_ms: 1000,
+            events_min: 5,
+            longest_ms: 3000,
+            new_denials_max: 0,
+            misses_max: 1,
+        },
+        probation: ProbationConfig {
+            length_ms: 4000,
+            crashes_max: 1,
+            misses_max: 2,
+            new_denials_max: 4,
+            latency_percent: 200,
+            cpu_percent: 150,
+            memory_percent: 120,
+        },
+        boot: BootConfig { unclean_max: 2, healthy_ms: 5000 },
     };
     assert_eq!(updates, Ok(expected));
 }
@@ -100,6 +186,8 @@ fn an_empty_file_offers_nothing_and_has_every_default() {
     assert_eq!(updates.state_dir, Path::new("/var/lib/outrigger"));
     assert!(updates.repositories.is_empty());
     assert_eq!(updates.preflight.samples_min, 100);
+    assert_eq!((updates.rollout.ring, updates.rollout.ring_hours), (0, 24));
+    assert_eq!(updates.rollout.approval, Approval::Nothing);
 }
 
 #[test]
@@ -168,10 +256,67 @@ fn what_is_wrong_is_told_with_file_line_key_and_limit() {
             "updates.toml:2:13: state_dir: found the integer 7, expected a path",
         ),
     ];
+    told(&cases);
+}
+
+/// Each case: what of `FULL` is replaced, by what, and what is said of it.
+fn told(cases: &[(&str, &str, &str)]) {
     for (from, to, expected) in cases {
         let said = with(from, to);
         assert!(said.contains(expected), "{to}: expected {expected}, not {said}");
     }
+}
+
+#[test]
+fn what_is_wrong_with_rings_pins_and_times_is_told() {
+    let week = "\"Fri 18:00 - Mon 06:30\"";
+    told(&[
+        (
+            "ring = 2",
+            "ring = 10",
+            "rollout.ring: 10 is out of range: 0 to 9, default 0; the nearest",
+        ),
+        ("ring_hours = 12", "ring_hours = 0", "rollout.ring_hours: 0 is out of range: 1 to 720"),
+        ("\"rack 7\"", "\"\"", "rollout.seed: \"\" is not allowed: 1 to 256 bytes"),
+        (
+            "\"rack 7\"",
+            "7",
+            "rollout.seed: found the integer 7, expected a text; write `seed = \"7\"`",
+        ),
+        (
+            week,
+            "\"Fri 18 - Mon 06:30\"",
+            "updates.toml:35:11: rollout.freeze[0]: \"Fri 18 - Mon 06:30\" is not allowed: times in UTC such as",
+        ),
+        (week, "\"Fri 18:00 - Fri 18:00\"", "rollout.freeze[0]: \"Fri 18:00 - Fri 18:00\" is not"),
+        (
+            week,
+            "\"2026-12-20 - 2027-01-04\"",
+            "rollout.freeze[1]: \"2026-12-20 - 2027-01-04\" is there",
+        ),
+        (
+            week,
+            "7",
+            "rollout.freeze[0]: found the integer 7, expected a text; write \"Fri 18:00 - Mon 06:00\"",
+        ),
+        ("approval = \"code\"", "approval = \"al\"", "rollout.approval: \"al\" is not allowed"),
+        ("approval = \"code\"", "approval = \"al\"", "did you mean \"all\"?"),
+        ("version = \"1.2.3\"", "version = \"1.2\"", "pin[0].version: \"1.2\" is not allowed"),
+        ("version = \"1.2.3\"", "behind = 0", "pin[0].behind: 0 is out of range: 1 to 9"),
+        (
+            "version = \"1.2.3\"",
+            "version = \"1.2.3\"\nbehind = 1",
+            "pin[0].behind: stands beside `version`: one of them pins, not both",
+        ),
+        (
+            "version = \"1.2.3\"",
+            "",
+            "pin[0]: pins nothing; write `version = \"1.2.3\"`, or `behind = 1`",
+        ),
+        ("part = \"content\"", "part = \"code\"", "pin[1].engine: \"acme-av code\" is there twice"),
+        ("part = \"content\"", "", "pin[1].part: missing"),
+        ("unclean_max = 2", "unclean_max = 0", "boot.unclean_max: 0 is out of range: 1 to 100"),
+    ]);
 }
 
 #[test]
