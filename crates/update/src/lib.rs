@@ -26,5 +26,6 @@ pub mod publish;
 pub mod readings;
 pub mod repository;
 pub mod shadow;
+pub mod rollout;
 pub mod store;
 mod words;
