@@ -89,6 +89,18 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         part: Option<Part>,
     },
+    /// Dock an engine, or any engine, no more: not at the next start either, until that is taken back.
+    EnterSafeMode {
+        /// Only this engine; all of them if absent.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        engine: Option<EngineName>,
+    },
+    /// Dock again what safe mode keeps off.
+    LeaveSafeMode {
+        /// Only this engine; all of them if absent, and the count of starts without health begins anew.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        engine: Option<EngineName>,
+    },
     /// Hand over to a new build of the host.
     Upgrade {
         /// Absolute path of the new binary; the running binary's own path if absent.
@@ -339,6 +351,8 @@ pub enum EngineState {
     Failed,
     /// No release of it is in force yet, so there is nothing to start; see its last fault.
     NotInstalled,
+    /// The host does not start it, in safe mode or because it was told so; see its last fault.
+    Withheld,
 }
 
 /// The state of one engine.

@@ -42,8 +42,8 @@ pub use release::{
 };
 pub use rollout::{Approval, Day, Freeze, Pin, PinConfig, RolloutConfig, WeekTime};
 pub use updates::{
-    BootConfig, DownloadConfig, PreflightConfig, ProbationConfig, RepositoryConfig, ShadowConfig,
-    Source, UPDATES_FILE, UpdatesConfig,
+    BootConfig, DownloadConfig, PreflightConfig, ProbationConfig, RepairConfig, RepositoryConfig,
+    ShadowConfig, Source, UPDATES_FILE, UpdatesConfig,
 };
 
 /// Longest file that is parsed, in bytes.

@@ -54,6 +54,7 @@ pub(crate) fn state(state: EngineState) -> (&'static str, Style) {
         EngineState::Quarantined => ("quarantined", WRONG),
         EngineState::Failed => ("failed", WRONG),
         EngineState::NotInstalled => ("not installed", WRONG),
+        EngineState::Withheld => ("withheld", WRONG),
     }
 }
 

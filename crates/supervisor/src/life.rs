@@ -104,6 +104,8 @@ enum State {
     Failed,
     /// There is nothing to start.
     Withheld,
+    /// The host does not want it started.
+    KeptOff,
 }
 
 /// One Ping is on its way at a time.
@@ -153,6 +155,7 @@ impl Life {
             State::Quarantined => EngineState::Quarantined,
             State::Failed => EngineState::Failed,
             State::Withheld => EngineState::NotInstalled,
+            State::KeptOff => EngineState::Withheld,
         }
     }
 
@@ -178,7 +181,11 @@ impl Life {
                 Some(sent.saturating_add(self.terms.hang))
             }
             State::Lost { .. } => Some(0),
-            State::Waiting { .. } | State::Quarantined | State::Failed | State::Withheld => None,
+            State::Waiting { .. }
+            | State::Quarantined
+            | State::Failed
+            | State::Withheld
+            | State::KeptOff => None,
         }
     }
 
@@ -322,7 +329,7 @@ impl Life {
                 self.budget.refund(2);
                 self.back_off.forget(2);
             }
-            State::Quarantined | State::Failed | State::Withheld => {}
+            State::Quarantined | State::Failed | State::Withheld | State::KeptOff => {}
         }
     }
 
@@ -354,6 +361,11 @@ impl Life {
     /// There is nothing to start.
     pub(crate) const fn withhold(&mut self) {
         self.state = State::Withheld;
+    }
+
+    /// It is not to be started, whatever there is.
+    pub(crate) const fn keep_off(&mut self) {
+        self.state = State::KeptOff;
     }
 
     /// Another version, which runs on other `terms`, takes its place at `now`. It has docked already if

@@ -118,6 +118,13 @@ impl Supervisor {
         }
     }
 
+    /// `engine` is not to run, for the reason `why`: its processes end, and it is
+    /// [`EngineState::Withheld`](outrigger_api::control::EngineState::Withheld) for as long as this supervisor
+    /// lives, whatever an operator asks and whatever is to take its place.
+    pub fn keep_off(&mut self, engine: EngineIndex, why: &str, now: u64, out: &mut Vec<Happening>) {
+        self.with(engine, now, |engine| engine.keep_off(why, now, out));
+    }
+
     /// Starts a process of another version of `engine` beside the one that runs, as `spec` says. The one that
     /// runs is not touched, whatever becomes of the other: it ends in [`Happening::ReplacementReady`] once
     /// it has docked, or in [`Happening::ReplaceFailed`].

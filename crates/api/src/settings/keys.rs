@@ -575,6 +575,7 @@ pub(super) const BEHIND: Integer =
 pub(super) const SHADOW: Group = group("shadow", "[shadow]");
 pub(super) const PROBATION: Group = group("probation", "[probation]");
 pub(super) const BOOT: Group = group("boot", "[boot]");
+pub(super) const REPAIR: Group = group("repair", "[repair]");
 const WEEK_MS: u64 = 7 * 24 * 3_600_000;
 pub(super) const SHADOW_MS: Integer = milliseconds("length_ms", 1000, WEEK_MS, 10_000);
 pub(super) const EMERGENCY_MS: Integer = milliseconds("emergency_ms", 1000, WEEK_MS, 3000);
@@ -589,6 +590,8 @@ pub(super) const CPU_PERCENT: Integer = count("cpu_percent", 100, 100_000, 300);
 pub(super) const MEMORY_PERCENT: Integer = count("memory_percent", 100, 100_000, 300);
 pub(super) const UNCLEAN_MAX: Integer = count("unclean_max", 1, 100, 3);
 pub(super) const HEALTHY_MS: Integer = milliseconds("healthy_ms", 1000, 3_600_000, 60_000);
+pub(super) const REPAIR_KEY: FilePath =
+    FilePath { name: "key", relative: false, max: PATH_MAX, default: Given::Nothing };
 
 pub(super) static UPDATES_TOP: Table = Table {
     path: "",
@@ -603,6 +606,7 @@ pub(super) static UPDATES_TOP: Table = Table {
         &SHADOW,
         &PROBATION,
         &BOOT,
+        &REPAIR,
     ],
 };
 pub(super) static UPDATES_ROLLOUT: Table =
@@ -633,6 +637,7 @@ pub(super) static UPDATES_PROBATION: Table = Table {
     ],
 };
 pub(super) static UPDATES_BOOT: Table = Table { path: "boot", keys: &[&UNCLEAN_MAX, &HEALTHY_MS] };
+pub(super) static UPDATES_REPAIR: Table = Table { path: "repair", keys: &[&REPAIR_KEY] };
 pub(super) static UPDATES_REPOSITORY: Table =
     Table { path: "[repository]", keys: &[&REPOSITORY_NAME, &URL, &ROOT, &REPOSITORY_ENGINES] };
 pub(super) static UPDATES_DOWNLOAD: Table = Table {
@@ -655,6 +660,7 @@ pub(super) static UPDATES: &[&Table] = &[
     &UPDATES_SHADOW,
     &UPDATES_PROBATION,
     &UPDATES_BOOT,
+    &UPDATES_REPAIR,
 ];
 
 const fn count(name: &'static str, min: u64, max: u64, default: u64) -> Integer {

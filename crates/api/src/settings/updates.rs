@@ -36,6 +36,8 @@ pub struct UpdatesConfig {
     pub probation: ProbationConfig,
     /// When a start of the machine counts as healthy, and what follows where none does.
     pub boot: BootConfig,
+    /// Whose instructions to repair this machine are obeyed.
+    pub repair: RepairConfig,
 }
 
 /// A publisher's repository.
@@ -136,6 +138,13 @@ pub struct BootConfig {
     pub healthy_ms: u32,
 }
 
+/// Whose instructions to repair this machine are obeyed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RepairConfig {
+    /// The administrator's public key; without one no instruction is obeyed.
+    pub key: Option<PathBuf>,
+}
+
 impl Default for UpdatesConfig {
     /// What an empty file says: nothing is offered.
     fn default() -> Self {
@@ -184,6 +193,7 @@ fn read_updates(top: &Section<'_>) -> UpdatesConfig {
     let shadow = top.section(&keys::SHADOW, &keys::UPDATES_SHADOW, keys::UPDATES);
     let probation = top.section(&keys::PROBATION, &keys::UPDATES_PROBATION, keys::UPDATES);
     let boot = top.section(&keys::BOOT, &keys::UPDATES_BOOT, keys::UPDATES);
+    let repair = top.section(&keys::REPAIR, &keys::UPDATES_REPAIR, keys::UPDATES);
     UpdatesConfig {
         // Both have defaults, so nothing stands for one that was refused.
         state_dir: top.path(&keys::STATE_DIR).unwrap_or_default(),
@@ -226,6 +236,7 @@ fn read_updates(top: &Section<'_>) -> UpdatesConfig {
             unclean_max: boot.number(&keys::UNCLEAN_MAX),
             healthy_ms: boot.number(&keys::HEALTHY_MS),
         },
+        repair: RepairConfig { key: repair.path(&keys::REPAIR_KEY) },
     }
 }
 

@@ -807,6 +807,7 @@ impl Control {
                 EngineState::Restarting | EngineState::Failed | EngineState::NotInstalled => {
                     Some(FailureReason::NotDocked)
                 }
+                EngineState::Withheld => Some(FailureReason::UncleanBoots),
                 EngineState::Quarantined => Some(FailureReason::Quarantined),
             };
             let mut core = lock(&self.host.core);
@@ -1045,6 +1046,9 @@ impl Control {
             Request::Trials => Response::Trials { trials: Vec::new() },
             Request::Trial { .. } | Request::StopTrial { .. } | Request::GoBack { .. } => {
                 Response::Error { message: "this host tries no release".to_owned() }
+            }
+            Request::EnterSafeMode { .. } | Request::LeaveSafeMode { .. } => {
+                Response::Error { message: "this host has no safe mode".to_owned() }
             }
             Request::Upgrade { binary } => {
                 self.upgrade(binary, reply);

@@ -88,6 +88,10 @@ impl Host {
                     "engine {name} is not installed: {}",
                     engine.last_fault.as_deref().unwrap_or("no release of it is in force")
                 )),
+                EngineState::Withheld => out.push(format!(
+                    "engine {name} is kept off the dock: {}; let it dock with: outrigger repair leave-safe-mode {name}",
+                    engine.last_fault.as_deref().unwrap_or("by the administrator")
+                )),
                 EngineState::Failed => out.push(format!(
                     "engine {name} cannot start: {}",
                     engine.last_fault.as_deref().unwrap_or("unknown")

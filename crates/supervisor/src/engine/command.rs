@@ -47,6 +47,11 @@ impl Engine {
                     self.not_now("put a release in force first, with `outrigger update apply`")
                 );
             }
+            (_, EngineState::Withheld) => {
+                return Err(self.not_now(
+                    "see `outrigger status` for why; `outrigger repair leave-safe-mode` lets it dock",
+                ));
+            }
             (EngineAction::Restart, EngineState::Quarantined) => {
                 return Err(self.not_now("release it first, with `release`"));
             }
@@ -85,6 +90,14 @@ impl Engine {
         Ok(format!("{} {done}", self.spec.manifest.name))
     }
 
+    /// Ends its processes, and starts none for as long as this supervisor lives.
+    pub(crate) fn keep_off(&mut self, why: &str, now: u64, out: &mut Vec<Happening>) {
+        self.give_up_rival("it is kept off the dock", now, out);
+        self.end_politely(FailureReason::NotDocked, now, out);
+        self.books.last(why);
+        self.life.keep_off();
+    }
+
     pub(super) fn end_politely(
         &mut self,
         reason: FailureReason,
@@ -114,5 +127,6 @@ const fn state_name(state: EngineState) -> &'static str {
         EngineState::Quarantined => "in quarantine",
         EngineState::Failed => "failed",
         EngineState::NotInstalled => "not installed",
+        EngineState::Withheld => "kept off the dock",
     }
 }

@@ -129,7 +129,7 @@ impl Engine {
         self.abuses = Tally::new(super::ABUSES_MAX, terms.restart_window);
         self.spec = spec;
         // An operator may have put it there meanwhile, and none of the new one was seen to do better.
-        if self.state() != EngineState::Quarantined {
+        if !matches!(self.state(), EngineState::Quarantined | EngineState::Withheld) {
             self.life.replaced(terms, false, now);
         }
     }

@@ -31,6 +31,11 @@ fn world_in(state: EngineState) -> (World, Option<Engine>) {
             world.supervisor.withhold(0, "no release is in force");
             None
         }
+        EngineState::Withheld => {
+            let engine = world.dock();
+            world.keep_off();
+            Some(engine)
+        }
     };
     assert_eq!(world.state(), state);
     world.told();
@@ -40,7 +45,7 @@ fn world_in(state: EngineState) -> (World, Option<Engine>) {
 #[test]
 fn every_command_in_every_state_does_its_work_or_says_why_not() {
     use EngineAction::{Quarantine, Release, Reload, Restart};
-    use EngineState::{Docked, Failed, NotInstalled, Quarantined, Restarting, Starting};
+    use EngineState::{Docked, Failed, NotInstalled, Quarantined, Restarting, Starting, Withheld};
     // state, command, what is answered, the state after it
     let table = [
         (Starting, Restart, "scanner is started again", Starting),
@@ -67,6 +72,10 @@ fn every_command_in_every_state_does_its_work_or_says_why_not() {
         (NotInstalled, Quarantine, "scanner is not installed: put a release", NotInstalled),
         (NotInstalled, Release, "scanner is not installed: put a release", NotInstalled),
         (NotInstalled, Reload, "scanner is not installed: put a release", NotInstalled),
+        (Withheld, Restart, "scanner is kept off the dock: see `outrigger status`", Withheld),
+        (Withheld, Quarantine, "scanner is kept off the dock: see `outrigger status`", Withheld),
+        (Withheld, Release, "scanner is kept off the dock: see `outrigger status`", Withheld),
+        (Withheld, Reload, "scanner is kept off the dock: see `outrigger status`", Withheld),
     ];
     for (state, action, answer, after) in table {
         let (mut world, engine) = world_in(state);

@@ -221,6 +221,13 @@ impl World {
         self.take(out);
     }
 
+    pub(crate) fn keep_off(&mut self) {
+        let mut out = Vec::new();
+        self.supervisor.keep_off(0, "safe mode", self.now, &mut out);
+        self.take(out);
+        self.run();
+    }
+
     pub(crate) fn command(&mut self, action: EngineAction) -> Result<String, CommandError> {
         let mut out = Vec::new();
         let result = self.supervisor.command(0, action, self.now, &mut out);

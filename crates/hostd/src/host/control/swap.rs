@@ -260,6 +260,6 @@ impl Control {
     /// Whether there is nothing of the engine that could be started.
     pub(super) fn is_absent(&self, place: usize) -> bool {
         let state = self.supervisor.status().get(place).map(|status| status.state);
-        state == Some(EngineState::NotInstalled)
+        matches!(state, Some(EngineState::NotInstalled | EngineState::Withheld))
     }
 }

@@ -89,7 +89,10 @@ impl Control {
         let Some(socket) = &self.host.shared.predecessor else { return None };
         if !said_ready {
             let states = self.supervisor.status();
-            let settled = |state| matches!(state, EngineState::Docked | EngineState::NotInstalled);
+            let settled = |state| {
+                use EngineState::{Docked, NotInstalled, Withheld};
+                matches!(state, Docked | NotInstalled | Withheld)
+            };
             let docked = states.iter().all(|engine| settled(engine.state));
             let failed = states.iter().any(|engine| {
                 matches!(engine.state, EngineState::Failed | EngineState::Quarantined)
