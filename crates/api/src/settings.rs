@@ -16,6 +16,7 @@
 mod config;
 mod error;
 mod file;
+mod instruction;
 mod interprets;
 mod keys;
 mod kind;
@@ -33,6 +34,7 @@ pub use config::{
     OnQuarantine, RecordConfig, RecordContent,
 };
 pub use error::{ERRORS_MAX, Place, Problem, SettingsError, SettingsErrors};
+pub use instruction::{ACTIONS_MAX, Instruction, MACHINES_MAX, RepairAction};
 pub use manifest::{Fields, Limits, Manifest, Need, Subscription};
 pub use protect::{PlaceConfig, ProtectConfig, ProtectMode, TypeConfig};
 pub use release::{

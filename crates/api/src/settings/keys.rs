@@ -6,6 +6,7 @@
 use crate::content::ContentType;
 use crate::release::Part;
 use crate::settings::config::{OnQuarantine, RecordContent};
+use crate::settings::instruction::{MACHINES_MAX, VERBS, Verb};
 use crate::settings::kind::{
     Choice, FilePath, Flag, Given, Group, Integer, List, Must, OptionalText, Table, Text, Unit,
 };
@@ -663,6 +664,53 @@ pub(super) static UPDATES: &[&Table] = &[
     &UPDATES_REPAIR,
 ];
 
+// An instruction to repair a machine.
+pub(super) const SERIAL: Must = Must(Integer {
+    name: "serial",
+    unit: Unit::One,
+    min: 1,
+    max: i64::MAX.unsigned_abs(),
+    default: None,
+});
+pub(super) const NOT_AFTER: OptionalText = OptionalText(Text {
+    name: "not_after",
+    rule: "a time in UTC and whole seconds",
+    example: "\"2026-01-31T12:00:00Z\"",
+});
+pub(super) const MACHINES: List = List {
+    name: "machines",
+    of: "texts of 32 of 0-9 and a-f, no two alike",
+    max: MACHINES_MAX,
+    example: "[\"0123456789abcdef0123456789abcdef\"]",
+};
+pub(super) const ACTION: Group = Group {
+    name: "action",
+    kind: "a list of tables",
+    allowed: "1 to 16",
+    default: "required",
+    example: "[[action]]",
+};
+pub(super) const DO: Choice<Verb> = Choice { name: "do", words: VERBS, default: Given::Required };
+pub(super) const ACTION_ENGINE: OptionalText =
+    OptionalText(Text { name: "engine", rule: NAME_RULE, example: "\"hashlist\"" });
+pub(super) const ACTION_PART: Choice<Part> = Choice {
+    name: "part",
+    words: &[("code", Part::Code), ("content", Part::Content)],
+    default: Given::Nothing,
+};
+pub(super) const ACTION_PACKAGE: OptionalText = OptionalText(Text {
+    name: "package",
+    rule: "64 of 0-9 and a-f",
+    example: "\"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"",
+});
+pub(super) static REPAIR_TOP: Table =
+    Table { path: "", keys: &[&SERIAL, &NOT_AFTER, &MACHINES, &ACTION] };
+pub(super) static REPAIR_ACTION: Table =
+    Table { path: "[action]", keys: &[&DO, &ACTION_ENGINE, &ACTION_PART, &ACTION_PACKAGE] };
+
+/// The tables of an instruction.
+pub(super) static INSTRUCTION: &[&Table] = &[&REPAIR_TOP, &REPAIR_ACTION];
+
 const fn count(name: &'static str, min: u64, max: u64, default: u64) -> Integer {
     Integer { name, unit: Unit::One, min, max, default: Some(default) }
 }
@@ -735,6 +783,11 @@ mod tests {
     #[test]
     fn the_page_of_updates_tells_every_key_with_its_range_and_default() {
         assert_described("updates.md", UPDATES);
+    }
+
+    #[test]
+    fn the_page_of_instructions_tells_every_key_with_its_range_and_default() {
+        assert_described("repair.md", INSTRUCTION);
     }
 
     #[test]

@@ -368,7 +368,7 @@ fn read_offers(sections: &[Section<'_>], engine: Option<&EngineName>) -> Vec<Off
 }
 
 /// The sum that 64 lower-case hexadecimal digits are.
-fn sum(text: &str) -> Option<[u8; 32]> {
+pub(super) fn sum(text: &str) -> Option<[u8; 32]> {
     let digit = |byte: u8| match byte {
         b'0'..=b'9' => Some(byte - b'0'),
         b'a'..=b'f' => Some(byte - b'a' + 10),
@@ -386,7 +386,7 @@ fn sum(text: &str) -> Option<[u8; 32]> {
 }
 
 /// `text`, if it is a time as a release has it.
-fn time(text: &str) -> Option<String> {
+pub(super) fn time(text: &str) -> Option<String> {
     // The form first: what the parser takes besides it would not sort as its time does.
     const FORM: &[u8] = b"0000-00-00T00:00:00Z";
     let same = |(byte, form): (u8, &u8)| match form {
