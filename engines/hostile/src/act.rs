@@ -81,9 +81,14 @@ impl ContentAct {
 /// Takes memory and writes to it until the process is ended for it.
 pub(crate) fn leak() -> ! {
     loop {
-        let block = vec![1_u8; 1 << 20];
-        std::mem::forget(black_box(block));
+        take(1 << 20);
     }
+}
+
+/// Takes so many bytes, writes to them, and gives none back.
+pub(crate) fn take(bytes: usize) {
+    let block = vec![1_u8; bytes];
+    std::mem::forget(black_box(block));
 }
 
 /// Copies a descriptor until none is left, and closes none of them.

@@ -21,8 +21,6 @@ use crate::behaviour::Behaviour;
 use crate::sys::StolenRing;
 use crate::{act, sys};
 
-/// The version that the tests' manifests name.
-pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How far around its own case it forges answers.
 const NEIGHBOURS: u64 = 8;
 /// How long after the deadline a late answer comes.
@@ -69,10 +67,18 @@ struct Dock {
     lie: Lie,
     /// How often it still lies.
     times: u64,
+    /// When it is told something else, and what.
+    later: Option<(u64, Box<Behaviour>)>,
 }
 
 /// Docks and lies until the host ends it.
-pub(crate) fn run(name: &str, lie: Lie) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(
+    name: &str,
+    version: &str,
+    lie: Lie,
+    later: Option<(Duration, Box<Behaviour>)>,
+) -> Result<(), Box<dyn Error>> {
+    let started = now();
     let (control, _content) = outrigger_dock::inherited()?;
     let hello = v1::Hello {
         contract_min: *CONTRACT.start(),
@@ -80,7 +86,7 @@ pub(crate) fn run(name: &str, lie: Lie) -> Result<(), Box<dyn Error>> {
         capabilities: Vec::new(),
         sdk: "none".to_owned(),
         engine: name.to_owned(),
-        version: VERSION.to_owned(),
+        version: version.to_owned(),
     };
     send(&control, v1::to_host::Message::Hello(hello))?;
     let mut packet = [0; FRAME_MAX];
@@ -104,6 +110,9 @@ pub(crate) fn run(name: &str, lie: Lie) -> Result<(), Box<dyn Error>> {
         control,
         lie,
         times: u64::MAX,
+        later: later.map(|(after, then)| {
+            (started + u64::try_from(after.as_nanos()).unwrap_or(u64::MAX), then)
+        }),
     };
     let content = format!("attack {lie:?}: {said}");
     send(&dock.control, v1::to_host::Message::Docked(v1::Docked { content }))?;
@@ -165,13 +174,20 @@ impl Dock {
     /// Reads anew what it is to do.
     fn learn(&mut self) -> Result<(), Box<dyn Error>> {
         let told = Behaviour::told()?;
-        self.lie = told.attack.unwrap_or(Lie::Honest);
-        self.times = told.times.unwrap_or(u64::MAX);
+        self.take(&told);
         let loaded = v1::ContentLoaded { content: told.text, refused: String::new() };
         send(&self.control, v1::to_host::Message::ContentLoaded(loaded))
     }
 
+    fn take(&mut self, told: &Behaviour) {
+        self.lie = told.attack.unwrap_or(Lie::Honest);
+        self.times = told.times.unwrap_or(u64::MAX);
+    }
+
     fn answer(&mut self, event: &EventRecord) -> Result<(), Box<dyn Error>> {
+        if let Some((_, then)) = self.later.take_if(|(at, _)| now() >= *at) {
+            self.take(&then);
+        }
         let honest = vote(event.case, Verdict::Allow);
         if self.times == 0 {
             return self.say(&[honest]);

@@ -1,4 +1,5 @@
-//! What the engine is told to do: words in a file.
+//! What the engine is told to do: words in a file, or behind its name and version on its command line, which is
+//! how a release of its code brings them along.
 //!
 //! | words | meaning |
 //! |---|---|
@@ -6,13 +7,16 @@
 //! | `once` | what follows holds in this life alone: a process that starts with it allows everything |
 //! | `deny-marked` | denies content that holds the EICAR string's marker |
 //! | `deny-empty` | denies content that is empty |
-//! | `deny-path END` | denies every file whose path ends so |
+//! | `deny-path END` | denies every file whose path ends so; may be there several times |
 //! | `exempt UID` | allows this user everything |
 //! | `crash-on WORD` | ends itself on content that begins with the word |
+//! | `crash-on-path END` | ends itself on a file whose path ends so |
 //! | `crash-on-exec` | ends itself on the first question about an exec |
 //! | `crash-after N` | ends itself on the N-th question from now on |
 //! | `burn-on WORD` | computes without end on content that begins with the word |
 //! | `slow MS` | answers after so many milliseconds |
+//! | `work US` | computes for so many microseconds before it answers |
+//! | `leak-each KIB` | takes so much memory with each question, and gives none back |
 //! | `stall MS` | answers one question after so many milliseconds, and the others at once |
 //! | `silent` | never answers |
 //! | `tally PID` | counts what it is told, follows this process's children, and says so with its content |
@@ -28,8 +32,10 @@
 //! | `print-for MS` | prints lines without pause for so long when it is told to read its content again |
 //! | `crash-at-start`, `crash-at-load` | ends itself before it says Hello, before it says Docked |
 //! | `garble-at-start`, `hang-at-start` | sends a control packet that is none, or nothing at all, and waits |
+//! | `only-on-kernel START` | ends itself before it says Docked on a kernel whose release begins otherwise |
 //! | `attack WHAT` | lies to the host (see [`crate::attack`]) |
 //! | `times N` | does so N times, and is honest from then on |
+//! | `later MS` | what follows holds only from the first question so long after its start; what stands before, always |
 
 use std::fs;
 use std::str::FromStr;
@@ -40,6 +46,8 @@ use crate::attack::Lie;
 
 /// Its file in the content folder.
 const FILE: &str = "behaviour";
+/// Where the words begin on the command line: behind the program, its name and its version.
+const WORDS: usize = 3;
 
 /// What the engine is told to do.
 #[derive(Debug, Clone, Default)]
@@ -49,13 +57,17 @@ pub(crate) struct Behaviour {
     pub(crate) once: bool,
     pub(crate) denies_marked: bool,
     pub(crate) denies_empty: bool,
-    pub(crate) denies_path: Option<Vec<u8>>,
+    pub(crate) denies_paths: Vec<Vec<u8>>,
     pub(crate) exempt: Option<u32>,
     pub(crate) crash_on: Option<Vec<u8>>,
+    pub(crate) crash_on_path: Option<Vec<u8>>,
     pub(crate) crashes_on_exec: bool,
     pub(crate) crash_after: Option<u64>,
     pub(crate) burn_on: Option<Vec<u8>>,
     pub(crate) slow: Option<Duration>,
+    pub(crate) work: Option<Duration>,
+    /// Bytes.
+    pub(crate) leaks_each: usize,
     pub(crate) stall: Option<Duration>,
     pub(crate) silent: bool,
     pub(crate) tally: Option<u32>,
@@ -74,8 +86,11 @@ pub(crate) struct Behaviour {
     pub(crate) crashes_at_load: bool,
     pub(crate) garbles_at_start: bool,
     pub(crate) hangs_at_start: bool,
+    pub(crate) only_on_kernel: Option<String>,
     pub(crate) attack: Option<Lie>,
     pub(crate) times: Option<u64>,
+    /// What it is to do so long after its start.
+    pub(crate) later: Option<(Duration, Box<Self>)>,
 }
 
 impl Behaviour {
@@ -85,8 +100,12 @@ impl Behaviour {
         Ok(if told.once { Self { text: told.text, ..Self::default() } } else { told })
     }
 
-    /// What stands in the file.
+    /// What stands on the command line, or else in the file.
     pub(crate) fn told() -> Result<Self, String> {
+        let words: Vec<String> = std::env::args().skip(WORDS).collect();
+        if !words.is_empty() {
+            return words.join(" ").parse();
+        }
         let file = outrigger_sdk::content_dir().join(FILE);
         let text =
             fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
@@ -108,45 +127,65 @@ impl FromStr for Behaviour {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let mut behaviour = Self { text: text.to_owned(), ..Self::default() };
-        let mut words = text.split_ascii_whitespace();
+        behaviour.take(text.split_ascii_whitespace())?;
+        Ok(behaviour)
+    }
+}
+
+impl Behaviour {
+    /// Adds what `words` say.
+    fn take<'w>(&mut self, mut words: impl Iterator<Item = &'w str>) -> Result<(), String> {
         while let Some(word) = words.next() {
             let mut argument = || words.next().ok_or_else(|| format!("{word} needs an argument"));
             match word {
                 "allow" => {}
-                "once" => behaviour.once = true,
-                "deny-marked" => behaviour.denies_marked = true,
-                "deny-empty" => behaviour.denies_empty = true,
-                "deny-path" => behaviour.denies_path = Some(bytes(argument()?)),
-                "exempt" => behaviour.exempt = Some(number(argument()?)?),
-                "crash-on" => behaviour.crash_on = Some(bytes(argument()?)),
-                "crash-on-exec" => behaviour.crashes_on_exec = true,
-                "crash-after" => behaviour.crash_after = Some(number(argument()?)?),
-                "burn-on" => behaviour.burn_on = Some(bytes(argument()?)),
-                "slow" => behaviour.slow = Some(milliseconds(argument()?)?),
-                "stall" => behaviour.stall = Some(milliseconds(argument()?)?),
-                "tally" => behaviour.tally = Some(number(argument()?)?),
-                "ponder" => behaviour.ponder = Some(milliseconds(argument()?)?),
-                "silent" => behaviour.silent = true,
-                "loop" => behaviour.loops = true,
-                "load-for" => behaviour.load_for = Some(milliseconds(argument()?)?),
-                "load-memory" => behaviour.loads_memory = true,
-                "act" => behaviour.act = Some(argument()?.parse()?),
-                "act-on-content" => behaviour.content_act = Some(argument()?.parse()?),
-                "leak-once" => behaviour.leaks = true,
-                "leak-descriptors" => behaviour.leaks_descriptors = true,
-                "leak-threads" => behaviour.leaks_threads = true,
-                "fork-for" => behaviour.fork_for = Some(milliseconds(argument()?)?),
-                "print-for" => behaviour.print_for = Some(milliseconds(argument()?)?),
-                "crash-at-start" => behaviour.crashes_at_start = true,
-                "crash-at-load" => behaviour.crashes_at_load = true,
-                "hang-at-start" => behaviour.hangs_at_start = true,
-                "garble-at-start" => behaviour.garbles_at_start = true,
-                "attack" => behaviour.attack = Some(argument()?.parse()?),
-                "times" => behaviour.times = Some(number(argument()?)?),
+                "once" => self.once = true,
+                "deny-marked" => self.denies_marked = true,
+                "deny-empty" => self.denies_empty = true,
+                "deny-path" => self.denies_paths.push(bytes(argument()?)),
+                "exempt" => self.exempt = Some(number(argument()?)?),
+                "crash-on" => self.crash_on = Some(bytes(argument()?)),
+                "crash-on-path" => self.crash_on_path = Some(bytes(argument()?)),
+                "crash-on-exec" => self.crashes_on_exec = true,
+                "crash-after" => self.crash_after = Some(number(argument()?)?),
+                "burn-on" => self.burn_on = Some(bytes(argument()?)),
+                "slow" => self.slow = Some(milliseconds(argument()?)?),
+                "work" => self.work = Some(number(argument()?).map(Duration::from_micros)?),
+                "leak-each" => self.leaks_each = number::<usize>(argument()?)? << 10,
+                "only-on-kernel" => self.only_on_kernel = Some(argument()?.to_owned()),
+                "stall" => self.stall = Some(milliseconds(argument()?)?),
+                "tally" => self.tally = Some(number(argument()?)?),
+                "ponder" => self.ponder = Some(milliseconds(argument()?)?),
+                "silent" => self.silent = true,
+                "loop" => self.loops = true,
+                "load-for" => self.load_for = Some(milliseconds(argument()?)?),
+                "load-memory" => self.loads_memory = true,
+                "act" => self.act = Some(argument()?.parse()?),
+                "act-on-content" => self.content_act = Some(argument()?.parse()?),
+                "leak-once" => self.leaks = true,
+                "leak-descriptors" => self.leaks_descriptors = true,
+                "leak-threads" => self.leaks_threads = true,
+                "fork-for" => self.fork_for = Some(milliseconds(argument()?)?),
+                "print-for" => self.print_for = Some(milliseconds(argument()?)?),
+                "crash-at-start" => self.crashes_at_start = true,
+                "crash-at-load" => self.crashes_at_load = true,
+                "hang-at-start" => self.hangs_at_start = true,
+                "garble-at-start" => self.garbles_at_start = true,
+                "attack" => self.attack = Some(argument()?.parse()?),
+                "times" => self.times = Some(number(argument()?)?),
+                "later" => {
+                    let after = milliseconds(argument()?)?;
+                    let rest: Vec<&str> = words.by_ref().collect();
+                    // What stands before goes on as well.
+                    let mut then = Self { later: None, ..self.clone() };
+                    then.take(rest.into_iter())?;
+                    self.later = Some((after, Box::new(then)));
+                    break;
+                }
                 _ => return Err(format!("no behaviour is called {word:?}")),
             }
         }
-        Ok(behaviour)
+        Ok(())
     }
 }
 
@@ -175,6 +214,18 @@ mod tests {
         assert!(behaviour.denies_marked);
         assert_eq!(behaviour.exempt, Some(7));
         assert_eq!(behaviour.slow, Some(Duration::from_millis(20)));
+    }
+
+    #[test]
+    fn what_stands_before_later_holds_always_and_the_rest_then() {
+        let behaviour: Behaviour =
+            "deny-path a later 30 deny-path b slow 20".parse().expect("it is well-formed");
+
+        let (after, then) = behaviour.later.expect("there is a later");
+        assert_eq!((behaviour.denies_paths, behaviour.slow), (vec![b"a".to_vec()], None));
+        assert_eq!(after, Duration::from_millis(30));
+        assert_eq!(then.denies_paths, [b"a".to_vec(), b"b".to_vec()]);
+        assert_eq!(then.slow, Some(Duration::from_millis(20)));
     }
 
     #[test]

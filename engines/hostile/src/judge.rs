@@ -4,12 +4,11 @@ use std::error::Error;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use outrigger_sdk::{Engine, Event, Judgement, Loss, Notice, Pressure, Question};
 
 use crate::act;
-use crate::attack::VERSION;
 use crate::behaviour::Behaviour;
 use crate::sys;
 use crate::tally::Tally;
@@ -21,6 +20,8 @@ const LOOK: usize = 4096;
 
 struct Hostile {
     name: String,
+    version: String,
+    started: Instant,
     behaviour: Behaviour,
     loads: usize,
     /// Questions since the behaviour was told.
@@ -29,9 +30,11 @@ struct Hostile {
 }
 
 /// Docks and judges until the host ends it.
-pub(crate) fn run(name: &str) -> Result<(), Box<dyn Error>> {
+pub(crate) fn run(name: &str, version: &str) -> Result<(), Box<dyn Error>> {
     let engine = Hostile {
         name: name.to_owned(),
+        version: version.to_owned(),
+        started: Instant::now(),
         behaviour: Behaviour::default(),
         loads: 0,
         judged: 0,
@@ -48,7 +51,7 @@ impl Engine for Hostile {
     }
 
     fn version(&self) -> &str {
-        VERSION
+        &self.version
     }
 
     fn load(&mut self, _content: &Path) -> Result<String, String> {
@@ -58,6 +61,11 @@ impl Engine for Hostile {
         self.judged = 0;
         let behaviour = &self.behaviour;
         if behaviour.crashes_at_load {
+            std::process::abort();
+        }
+        if let Some(start) = &behaviour.only_on_kernel
+            && !rustix::system::uname().release().to_string_lossy().starts_with(start)
+        {
             std::process::abort();
         }
         if let Some(time) = behaviour.load_for {
@@ -75,23 +83,7 @@ impl Engine for Hostile {
         if is_start {
             return Ok(text);
         }
-        if behaviour.leaks {
-            act::leak();
-        }
-        if behaviour.leaks_descriptors {
-            act::leak_descriptors();
-        }
-        let mut said = behaviour.act.map(act::Act::try_it).unwrap_or_default();
-        if behaviour.leaks_threads {
-            said += &act::leak_threads();
-        }
-        if let Some(time) = behaviour.fork_for {
-            said += &act::fork_for(time);
-        }
-        if let Some(time) = behaviour.print_for {
-            act::print_for(time);
-        }
-        Ok(format!("{text}: {said}"))
+        Ok(format!("{text}: {}", self.act()))
     }
 
     fn notice(&mut self, notice: &Notice<'_>) {
@@ -110,6 +102,13 @@ impl Engine for Hostile {
     }
 
     fn judge(&mut self, question: &Question<'_>) -> Judgement {
+        if let Some((after, _)) = self.behaviour.later
+            && self.started.elapsed() >= after
+            && let Some((_, then)) = self.behaviour.later.take()
+        {
+            self.behaviour = *then;
+            self.act();
+        }
         self.judged += 1;
         if self.behaviour.crash_after.is_some_and(|count| self.judged >= count) {
             std::process::abort();
@@ -117,8 +116,17 @@ impl Engine for Hostile {
         if self.behaviour.crashes_on_exec && question.event() == Event::ProcessExec {
             std::process::abort();
         }
+        if ends(question, self.behaviour.crash_on_path.as_slice()) {
+            std::process::abort();
+        }
         if self.behaviour.loops {
             act::burn(None);
+        }
+        if self.behaviour.leaks_each > 0 {
+            act::take(self.behaviour.leaks_each);
+        }
+        if let Some(time) = self.behaviour.work {
+            act::burn(Some(time));
         }
         if self.behaviour.silent {
             // The SDK sends nothing for a question whose deadline has passed.
@@ -135,9 +143,7 @@ impl Engine for Hostile {
         if is_exempt {
             return Judgement::allow();
         }
-        if let (Some(end), Some(path)) = (&self.behaviour.denies_path, question.path())
-            && path.as_os_str().as_bytes().ends_with(end)
-        {
+        if ends(question, &self.behaviour.denies_paths) {
             return Judgement::deny("it looks bad to me");
         }
         if !self.behaviour.needs_content() {
@@ -147,7 +153,39 @@ impl Engine for Hostile {
     }
 }
 
+/// Whether the path of the object ends with one of `ends`.
+fn ends(question: &Question<'_>, ends: &[Vec<u8>]) -> bool {
+    // Asking for the path where it was not granted is no matter, but takes its time.
+    !ends.is_empty()
+        && question.path().is_some_and(|path| {
+            let path = path.as_os_str().as_bytes();
+            ends.iter().any(|end| path.ends_with(end))
+        })
+}
+
 impl Hostile {
+    /// Does what is done once; gives what came of it.
+    fn act(&self) -> String {
+        let behaviour = &self.behaviour;
+        if behaviour.leaks {
+            act::leak();
+        }
+        if behaviour.leaks_descriptors {
+            act::leak_descriptors();
+        }
+        let mut said = behaviour.act.map(act::Act::try_it).unwrap_or_default();
+        if behaviour.leaks_threads {
+            said += &act::leak_threads();
+        }
+        if let Some(time) = behaviour.fork_for {
+            said += &act::fork_for(time);
+        }
+        if let Some(time) = behaviour.print_for {
+            act::print_for(time);
+        }
+        said
+    }
+
     fn judge_content(&self, question: &Question<'_>) -> Judgement {
         let content = match question.content() {
             Ok(content) => content,

@@ -18,14 +18,13 @@ use outrigger_api::control::{EngineAction, EngineState};
 use outrigger_testkit::clock::{as_ms, now, sleep_until, wait_for};
 use outrigger_testkit::openers::{Tally, Target as File};
 use outrigger_testkit::ways::{self, Outcome as Way};
-use outrigger_testkit::{EngineSetup, Host, Lab, Setup, Volume, bait, binaries, host, stall};
-use rustix::mount::mount_bind;
+use outrigger_testkit::{EngineSetup, Host, Lab, Setup, Volume, bait, host, stall};
 use rustix::process::Pid;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::load::{Compared, Pacers};
 use crate::outcome::{Outcome, P99};
-use crate::row::{Cause, Ends, HOSTILE, Row, Victim, Witness};
+use crate::row::{Cause, Ends, HOSTILE, Row, Witness};
 use crate::seen::{Counts, OTHER, Tail, new};
 use crate::settings::{Compare, Settings};
 
@@ -141,13 +140,9 @@ impl Target {
             Cause::TellThenExec(_) => volume.put("program", &bait::tiny_program(0))?,
             Cause::Catastrophe => volume.put("pattern", CATASTROPHE.as_bytes())?,
             Cause::Deny(victim) => {
-                let Some(path) = victim.path()? else {
+                let Some(path) = victim.bring(volume)? else {
                     return Ok(Err(format!("this machine has no file for {victim:?}")));
                 };
-                // The real file's copy, in its place, for this world alone: only there is it guarded.
-                let copy = volume.put("victim", &fs::read(&path)?)?;
-                mount_bind(&copy, &path)
-                    .with_context(|| format!("cannot mount over {}", path.display()))?;
                 path
             }
             Cause::Nothing | Cause::Tell(_) | Cause::Signal(_) | Cause::Platform(..) => {
@@ -155,20 +150,6 @@ impl Target {
             }
         };
         Ok(Ok(Self { path }))
-    }
-}
-
-impl Victim {
-    /// The file, with every link resolved; `None` if this machine has none.
-    fn path(self) -> Result<Option<PathBuf>> {
-        let known = |names: &[&str]| names.iter().map(PathBuf::from).find(|path| path.is_file());
-        let path = match self {
-            Self::System => known(&["/etc/passwd"]),
-            Self::Updater => known(&["/usr/bin/dpkg", "/usr/bin/rpm", "/sbin/apk"]),
-            Self::Itself => Some(binaries::path(binaries::HOSTILE)?),
-            Self::OtherEngine => Some(binaries::path(binaries::HASHLIST)?),
-        };
-        Ok(path.map(|path| path.canonicalize()).transpose()?)
     }
 }
 

@@ -1,8 +1,8 @@
 //! The rows of the matrix: what is caused, and what must come of it.
 
 use outrigger_api::FailureReason;
-use outrigger_testkit::EngineSetup;
 use outrigger_testkit::host::Part;
+use outrigger_testkit::{EngineSetup, Victim};
 use rustix::process::Signal;
 
 /// One fault.
@@ -72,19 +72,6 @@ pub(crate) enum Cause {
     Signal(Signal),
     /// A process of the platform is sent a signal.
     Platform(Part, Signal),
-}
-
-/// A file that no engine may deny.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Victim {
-    /// One that every program looks into.
-    System,
-    /// The package manager, which brings the next update.
-    Updater,
-    /// The engine's own program.
-    Itself,
-    /// The other engine's program.
-    OtherEngine,
 }
 
 /// Whose doing it is that a fault is noticed.

@@ -1,13 +1,12 @@
 //! The rows one after the other, each in a world of its own.
 
-use std::fs;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use outrigger_testkit::world::Ended;
-use outrigger_testkit::{Lab, World, floor, stall};
+use outrigger_testkit::floor;
+use outrigger_testkit::matrix::{self, say};
 
 use crate::outcome::Outcome;
 use crate::play::play;
@@ -70,55 +69,18 @@ fn again_if_late(row: &Row, settings: &Settings, flags: &[String]) -> Result<Out
 }
 
 fn in_a_world(row: &Row, settings: &Settings, flags: &[String]) -> Result<Outcome> {
-    let folder = tempfile::tempdir()?;
-    let file = folder.path().join("outcome.json");
-    let path = file.to_string_lossy().into_owned();
-    let own = ["--inside".to_owned(), row.fault.to_owned(), "--outcome".to_owned(), path];
-    let arguments: Vec<String> = flags.iter().cloned().chain(own).collect();
-    let ended = World::run(&arguments, Duration::from_secs(settings.limit_s))?;
+    let played = matrix::apart(row.fault, flags, Duration::from_secs(settings.limit_s))?;
     let broken = |why: String| Outcome {
         fault: row.fault.to_owned(),
         wrong: vec![why],
         ..Outcome::default()
     };
-    Ok(match ended {
-        Ended::By(status) if status.success() => {
-            let text = fs::read(&file).context("the row left no outcome")?;
-            serde_json::from_slice(&text).context("the row's outcome cannot be read")?
-        }
-        Ended::By(_) => broken("it could not be played, see above".to_owned()),
-        Ended::TimedOut(doing) => broken(format!(
-            "not done after {} s; it was doing:\n{}",
-            settings.limit_s,
-            doing.join("\n")
-        )),
-    })
+    Ok(played.unwrap_or_else(broken))
 }
 
 /// In the world: plays the row, and leaves what came of it where it is told.
 fn inside(fault: &str, settings: &Settings) -> Result<ExitCode> {
     let row = ROWS.iter().find(|row| row.fault == fault).context("there is no such row")?;
-    let world = World::entered()?.context("--inside is for processes in a world")?;
     let file = settings.outcome.as_ref().context("--inside needs --outcome")?;
-    stall::watch();
-    let lab = Lab::new(world);
-    match play(&lab, row, settings) {
-        Ok(outcome) => {
-            fs::write(file, serde_json::to_vec(&outcome)?)?;
-            Ok(ExitCode::SUCCESS)
-        }
-        Err(error) => {
-            say(true, &format!("{fault}: {error:#}\n{}", lab.logs()));
-            Ok(ExitCode::FAILURE)
-        }
-    }
-}
-
-/// Says it where people read; nobody does if it cannot be written.
-fn say(apart: bool, text: &str) {
-    if apart {
-        let _ = writeln!(std::io::stderr(), "{text}");
-    } else {
-        let _ = writeln!(std::io::stdout(), "{text}");
-    }
+    matrix::inside(fault, file, |lab| play(lab, row, settings))
 }

@@ -2,6 +2,7 @@
 //! people call them.
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _, Seek as _};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -70,6 +71,16 @@ impl Publisher {
             "root.key",
         ])?;
         Ok(publisher)
+    }
+
+    /// Where its keys, its releases and its repository lie.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The package of a release that it has built.
+    pub fn package(&self, engine: &str, part: Part, version: &str) -> PathBuf {
+        self.folder.join(format!("{engine}-{part}-{version}.tar.gz"))
     }
 
     /// The repository's folder.
@@ -148,7 +159,12 @@ impl Publisher {
         )
     }
 
-    fn outrigger(&self, arguments: &[&str]) -> Result<()> {
+    /// Runs `outrigger` with `arguments` where its keys and its repository lie.
+    ///
+    /// # Errors
+    ///
+    /// If it refuses.
+    pub fn outrigger(&self, arguments: &[&str]) -> Result<()> {
         let output = Command::new(binaries::path(binaries::TOOL)?)
             .args(arguments)
             .current_dir(&self.folder)
@@ -166,23 +182,48 @@ impl Publisher {
 ///
 /// If it cannot be started, or a line of it is no JSON.
 pub fn update(config: &Path, arguments: &[&str]) -> Result<Told> {
+    update_watched(config, arguments, |_| Ok(()))
+}
+
+/// As [`update`], and shows each of its lines as soon as it comes.
+///
+/// # Errors
+///
+/// As [`update`], and what `seen` gives.
+pub fn update_watched(
+    config: &Path,
+    arguments: &[&str],
+    mut seen: impl FnMut(&Value) -> Result<()>,
+) -> Result<Told> {
     let began = Instant::now();
-    let output = Command::new(binaries::path(binaries::TOOL)?)
-        .arg("update")
-        .args(arguments)
-        .arg("--json")
-        .arg("--config")
-        .arg(config)
-        .stdin(Stdio::null())
-        .output()?;
-    let took = began.elapsed();
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let lines = text
-        .lines()
-        .map(|line| serde_json::from_str(line).with_context(|| format!("no JSON: {line}")))
-        .collect::<Result<_>>()?;
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    Ok(Told { code: output.status.code(), lines, errors, took })
+    let mut command = Command::new(binaries::path(binaries::TOOL)?);
+    command.arg("update").args(arguments).arg("--json").arg("--config").arg(config);
+    // A file, since nobody reads the errors before the end and a pipe of them could fill.
+    let mut errors = tempfile::tempfile()?;
+    let mut child =
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(errors.try_clone()?).spawn()?;
+    let out = child.stdout.take().context("its output is a pipe")?;
+    let read = || -> Result<Vec<Value>> {
+        let mut lines = Vec::new();
+        for line in BufReader::new(out).lines() {
+            let line = line?;
+            let line = serde_json::from_str(&line).with_context(|| format!("no JSON: {line}"))?;
+            seen(&line)?;
+            lines.push(line);
+        }
+        Ok(lines)
+    };
+    let lines = read();
+    if lines.is_err() {
+        // It may be waiting for this reader, which does not read any more.
+        let _ = child.kill();
+    }
+    let code = child.wait()?.code();
+    let (lines, took) = (lines?, began.elapsed());
+    errors.rewind()?;
+    let mut said = String::new();
+    errors.read_to_string(&mut said)?;
+    Ok(Told { code, lines, errors: said, took })
 }
 
 impl Told {

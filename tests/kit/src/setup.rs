@@ -32,6 +32,7 @@ pub struct Setup {
 #[derive(Debug, Clone)]
 pub struct EngineSetup {
     name: String,
+    version: String,
     binary: &'static str,
     /// Event, what it needs of it, and what it may degrade to.
     events: Vec<(&'static str, &'static str, Option<&'static str>)>,
@@ -53,6 +54,7 @@ pub struct EngineSetup {
     threads: Option<u32>,
     monitored: bool,
     installed: bool,
+    content_type: Option<&'static str>,
 }
 
 impl Setup {
@@ -253,6 +255,8 @@ impl EngineSetup {
     fn new(name: &str, binary: &'static str, content_file: (&'static str, String)) -> Self {
         Self {
             name: name.to_owned(),
+            // The engines of this repository have its version.
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             binary,
             events: vec![("process.exec", "ask", None), ("file.open", "ask", None)],
             content_file,
@@ -271,6 +275,7 @@ impl EngineSetup {
             threads: None,
             monitored: false,
             installed: false,
+            content_type: None,
         }
     }
 
@@ -360,6 +365,24 @@ impl EngineSetup {
     #[must_use]
     pub fn installed(mut self) -> Self {
         self.installed = true;
+        self
+    }
+
+    /// As another version, which a faulty engine is told to be, with the behaviour that its code brings along; without
+    /// `words` it does what its content says.
+    #[must_use]
+    pub fn release(mut self, version: &str, words: &str) -> Self {
+        version.clone_into(&mut self.version);
+        self.arguments.truncate(1);
+        self.arguments.push(version.to_owned());
+        self.arguments.extend(words.split_ascii_whitespace().map(str::to_owned));
+        self
+    }
+
+    /// Says in its manifest that its content is of this type, so that releases of it can be published.
+    #[must_use]
+    pub fn content_type(mut self, kind: &'static str) -> Self {
+        self.content_type = Some(kind);
         self
     }
 
@@ -463,8 +486,7 @@ impl EngineSetup {
     fn manifest(&self, program: &Path) -> Result<String> {
         let mut text = String::new();
         writeln!(text, "name = {:?}\nvendor = \"Outrigger tests\"", self.name)?;
-        // The engines of this repository have its version.
-        writeln!(text, "version = {:?}\ncontract = \"1\"", env!("CARGO_PKG_VERSION"))?;
+        writeln!(text, "version = {:?}\ncontract = \"1\"", self.version)?;
         writeln!(text, "verdict = \"content\"\n")?;
         writeln!(text, "[entry]\nprogram = {:?}", program.display())?;
         if !self.arguments.is_empty() {
@@ -487,6 +509,9 @@ impl EngineSetup {
         }
         if let Some(count) = self.threads {
             writeln!(text, "threads = {count}")?;
+        }
+        if let Some(kind) = self.content_type {
+            writeln!(text, "\n[content]\ntype = {kind:?}\nschema = \"1\"")?;
         }
         Ok(text)
     }

@@ -1,16 +1,14 @@
 //! An engine, its content and a corpus in a folder of their own.
 
-use std::fs::{self, File, Permissions};
-use std::io::BufWriter;
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitStatus};
 
 use anyhow::{Context, Result};
-use outrigger_api::sample::{Digest, Sample, Standing};
-use outrigger_api::{Answer, Event};
-use outrigger_sensor::recording::{Header, Kept, Writer};
-use outrigger_testkit::binaries;
+use outrigger_api::Event;
+use outrigger_api::sample::Standing;
+use outrigger_testkit::{binaries, corpus};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tempfile::TempDir;
@@ -135,31 +133,15 @@ impl Lab {
 
     /// Records opens and execs of the objects, which lie where they lay.
     fn record(&mut self) -> Result<()> {
-        let header = Header { origin: "a test".to_owned(), kept: Kept::Sums, ..Header::default() };
-        let mut writer = Writer::new(BufWriter::new(File::create(self.corpus())?), &header)?;
+        let mut events = Vec::new();
         for number in 0..OBJECTS {
             let path = self.folder.path().join("objects").join(number.to_string());
             let bytes = format!("known-good-{number}-");
             fs::write(&path, &bytes)?;
-            let sum = Sha256::digest(&bytes).into();
-            let event = [Event::ProcessExec, Event::FileOpen][number % 2];
-            writer.sample(&sample(event, &path, bytes.len() as u64, sum))?;
-            self.objects.push((path.display().to_string(), sum));
+            self.objects.push((path.display().to_string(), Sha256::digest(&bytes).into()));
+            events.push(([Event::ProcessExec, Event::FileOpen][number % 2], path));
         }
-        writer.end()?;
-        Ok(())
-    }
-}
-
-fn sample(event: Event, path: &Path, size: u64, sha256: [u8; 32]) -> Sample {
-    Sample {
-        event,
-        credentials: Some((0, 0)),
-        path: Some(path.as_os_str().as_encoded_bytes().to_vec()),
-        attributes: Some((size, 1)),
-        content: Ok(Digest { size, sha256 }),
-        standing: Standing::default(),
-        answer: Some(Answer::Allow),
+        corpus::write(&self.corpus(), Standing::default(), &events)
     }
 }
 
