@@ -25,7 +25,7 @@ pub mod probation;
 pub mod publish;
 pub mod readings;
 pub mod repository;
-pub mod shadow;
 pub mod rollout;
+pub mod shadow;
 pub mod store;
 mod words;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use outrigger_api::release::Part;
 use outrigger_api::settings::{
     Approval, BootConfig, Day, DownloadConfig, ERRORS_MAX, Freeze, Pin, PinConfig, PreflightConfig,
-    ProbationConfig, RepositoryConfig, RolloutConfig, ShadowConfig, Source, UpdatesConfig,
-    WeekTime,
+    ProbationConfig, RepairConfig, RepositoryConfig, RolloutConfig, ShadowConfig, Source,
+    UpdatesConfig, WeekTime,
 };
 
 use crate::said;
@@ -80,6 +80,9 @@ memory_percent = 120
 [boot]
 unclean_max = 2
 healthy_ms = 5000
+
+[repair]
+key = "/etc/outrigger/admin.pub"
 "#;
 
 fn errors(text: &str) -> String {
@@ -174,6 +177,7 @@ fn every_key_is_taken() {
             memory_percent: 120,
         },
         boot: BootConfig { unclean_max: 2, healthy_ms: 5000 },
+        repair: RepairConfig { key: Some(PathBuf::from("/etc/outrigger/admin.pub")) },
     };
     assert_eq!(updates, Ok(expected));
 }
