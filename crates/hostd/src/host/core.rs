@@ -12,6 +12,8 @@ mod empty;
 mod shadow;
 mod swap;
 mod tell;
+#[cfg(test)]
+mod test_kit;
 
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;

@@ -7,4 +7,5 @@ mod endings;
 mod faults;
 mod real;
 mod replacing;
+mod shadowing;
 mod world;

@@ -13,7 +13,7 @@ use outrigger_api::settings::{
 use outrigger_api::verdict::{Mode, VerdictBasis};
 use outrigger_api::{Event, FailureReason};
 use outrigger_dock::control;
-use outrigger_sandbox::{Exit, RefusedCall};
+use outrigger_sandbox::{Exit, RefusedCall, Usage};
 use outrigger_supervisor::{
     CommandError, EngineSpec, Happening, LaunchError, Launcher, Link, Process, ReplaceError, Start,
     Supervisor,
@@ -129,6 +129,21 @@ impl World {
     /// Has a process of `spec` started beside the first engine's.
     pub(crate) fn replace(&mut self, spec: EngineSpec) -> Result<(), ReplaceError> {
         self.supervisor.replace(0, spec, self.now)
+    }
+
+    /// Has a process of `spec` started in shadow of the first engine.
+    pub(crate) fn shadow(&mut self, spec: EngineSpec) -> Result<(), ReplaceError> {
+        self.supervisor.shadow(0, spec, self.now)
+    }
+
+    pub(crate) fn end_shadow(&mut self) {
+        self.supervisor.end_shadow(0, self.now);
+    }
+
+    pub(crate) fn shadow_fault(&mut self, reason: FailureReason) {
+        let mut out = Vec::new();
+        self.supervisor.shadow_fault(0, reason, "seen by the host", self.now, &mut out);
+        self.take(out);
     }
 
     /// Puts the process that is ready in the first engine's place; the other has `finish_ms`.
@@ -342,6 +357,11 @@ impl Engine {
         self.send(&frame::encode_to_host(message), &[]).expect("the host reads");
     }
 
+    /// Sends `message`, if the host takes it.
+    pub(crate) fn try_say(&self, message: v1::to_host::Message) -> io::Result<()> {
+        self.send(&frame::encode_to_host(message), &[])
+    }
+
     /// Sends any bytes and descriptors.
     pub(crate) fn send(&self, packet: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
         control::send(self.control.as_ref().expect("open").as_fd(), packet, fds)
@@ -360,6 +380,20 @@ impl Engine {
         let received = control::recv(control, &mut packet).expect("the host said something");
         self.rings.extend(received.fds);
         frame::decode_to_engine(&packet[..received.len]).expect("a message of the contract")
+    }
+
+    /// Answers the pings that lie in its socket.
+    pub(crate) fn answer_pings(&mut self) {
+        self.do_not_wait();
+        let mut packet = [0; FRAME_MAX];
+        while let Some(control) = &self.control
+            && let Ok(received) = control::recv(control.as_fd(), &mut packet)
+            && let Ok(v1::to_engine::Message::Ping(ping)) =
+                frame::decode_to_engine(&packet[..received.len])
+        {
+            // The host may have ended it meanwhile.
+            let _ = self.try_say(Self::heartbeat(ping.nonce));
+        }
     }
 
     pub(crate) fn hear_welcome(&mut self) -> v1::Welcome {
@@ -418,6 +452,11 @@ impl Engine {
         *self.process.threads.lock().expect("one thread") += count;
     }
 
+    /// It has used so much processor time.
+    pub(crate) fn use_cpu(&self, ns: u64) {
+        *self.process.cpu.lock().expect("one thread") = Some(ns);
+    }
+
     /// Its sandbox refuses `call`.
     pub(crate) fn call(&self, call: &'static str) {
         let refused = RefusedCall { pid: 1, call: call.into(), detail: None };
@@ -435,6 +474,7 @@ struct FakeProcess {
     refused: Mutex<VecDeque<RefusedCall>>,
     descriptors: Mutex<u64>,
     threads: Mutex<u64>,
+    cpu: Mutex<Option<u64>>,
     refuses_code: Mutex<bool>,
 }
 
@@ -449,6 +489,7 @@ impl FakeProcess {
             refused: Mutex::default(),
             descriptors: Mutex::new(9),
             threads: Mutex::default(),
+            cpu: Mutex::default(),
             refuses_code: Mutex::default(),
         }
     }
@@ -534,6 +575,10 @@ impl Process for Handle {
 
     fn refused_threads(&self) -> u64 {
         *self.0.threads.lock().expect("one thread")
+    }
+
+    fn usage(&self) -> Usage {
+        Usage { cpu_ns: *self.0.cpu.lock().expect("one thread"), memory_bytes: None }
     }
 
     fn sandbox_missing(&self) -> Vec<String> {

@@ -232,3 +232,75 @@ pub(super) fn unshown(intake: &Intake) -> Judged {
         late: false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::host::core::test_kit::intake;
+
+    /// What is done to one of a few questions.
+    #[derive(Debug, Clone, Copy)]
+    enum Act {
+        Show(bool),
+        Active(usize),
+        Shadow(usize),
+        Pass(u64),
+    }
+
+    fn act() -> impl Strategy<Value = Act> {
+        prop_oneof![
+            any::<bool>().prop_map(Act::Show),
+            (0_usize..64).prop_map(Act::Active),
+            (0_usize..64).prop_map(Act::Shadow),
+            (1_u64..700).prop_map(Act::Pass),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn each_that_was_shown_comes_out_once_and_only_a_second_or_a_foreign_answer_is_a_foul(
+            acts in prop::collection::vec(act(), 1..300),
+        ) {
+            let mut pairs = Pairs::default();
+            let (mut out, mut now, mut shown) = (Vec::new(), 10, Vec::new());
+            let case = |place: usize| CaseId::new(place as u64 + 1).expect("not zero");
+            let detail = Detail::new("");
+            for act in acts {
+                match act {
+                    Act::Show(asked) => {
+                        pairs.open(case(shown.len()), &intake(1, now), asked, now, &mut out);
+                        shown.push(false);
+                    }
+                    Act::Active(place) => {
+                        pairs.active(case(place), Verdict::Allow, &detail, now, &mut out);
+                    }
+                    Act::Shadow(place) => {
+                        let done =
+                            pairs.answer(case(place), Verdict::Deny, &detail, now, &mut out);
+                        match shown.get_mut(place) {
+                            Some(answered @ false) => {
+                                prop_assert_eq!(done, Ok(()));
+                                *answered = true;
+                            }
+                            Some(true) | None => prop_assert!(done.is_err()),
+                        }
+                    }
+                    Act::Pass(ns) => {
+                        now += ns;
+                        pairs.expire(now, &mut out);
+                    }
+                }
+                prop_assert!(pairs.due().is_none_or(|due| due + 700 > now));
+            }
+            pairs.expire(u64::MAX, &mut out);
+
+            prop_assert_eq!(out.len(), shown.len());
+            let unanswered = shown.iter().filter(|answered| !**answered).count();
+            prop_assert_eq!(pairs.open.len(), pairs.overdue.len());
+            prop_assert!(pairs.open.len() >= unanswered && pairs.waiting.is_empty());
+            prop_assert!(out.iter().all(|one| one.took_ns <= 999 && one.late == one.shadow.is_none()));
+        }
+    }
+}
