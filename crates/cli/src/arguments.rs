@@ -9,6 +9,7 @@ use outrigger_api::control::{EngineAction, SOCKET};
 use outrigger_api::key::EngineName;
 use outrigger_api::release::Part;
 use outrigger_api::settings::UPDATES_FILE;
+use semver::Version;
 
 use crate::package::PackageCommand;
 
@@ -97,7 +98,7 @@ pub(crate) enum Command {
     Replay(crate::replay::ReplayArguments),
     /// Try an engine and its content as an update would before it decides, and install nothing
     Preflight(crate::preflight::PreflightArguments),
-    /// Ask for releases of engines, and put them in force
+    /// Ask for releases of engines, take and try them, look at them, go back
     Update {
         #[command(subcommand)]
         command: UpdateCommand,
@@ -127,7 +128,8 @@ pub(crate) enum UpdateCommand {
         #[arg(value_name = "ENGINE")]
         engines: Vec<EngineName>,
     },
-    /// Take what is newer: get it, verify it, try it out, put it in force
+    /// Take what is newer: get it, verify it, try it out, and look on while the host runs it in shadow, then on
+    /// probation; Ctrl-C ends the looking, not the trial
     Apply {
         /// Only these engines
         #[arg(value_name = "ENGINE")]
@@ -135,12 +137,59 @@ pub(crate) enum UpdateCommand {
         /// Only this part of them
         #[arg(long, value_name = "code|content")]
         part: Option<Part>,
+        /// Wait for no ring and no time without updates, and run the shadow short; pins and approval hold
+        #[arg(long)]
+        emergency: bool,
+        /// Return when the shadow runs
+        #[arg(long)]
+        no_wait: bool,
     },
-    /// Tell each release's story on this machine, the newest last
+    /// Say what is on its trial and how it goes, what waits and why, what is in force, what is known to be bad
+    Status,
+    /// End an engine's trial: what was in force before decides on; the release may be offered again
+    Stop {
+        /// Which engine
+        #[arg(value_name = "ENGINE")]
+        engine: EngineName,
+    },
+    /// Put in force again what was before; what decides now is not taken again
+    Back {
+        /// Which engine
+        #[arg(value_name = "ENGINE")]
+        engine: EngineName,
+        /// Only this part of it
+        #[arg(long, value_name = "code|content")]
+        part: Option<Part>,
+    },
+    /// Say yes to what passed preflight and waits for it
+    Approve {
+        /// Which engine
+        #[arg(value_name = "ENGINE")]
+        engine: EngineName,
+        /// Only this version
+        #[arg(value_name = "VERSION")]
+        version: Option<Version>,
+        /// Only this part of it
+        #[arg(long, value_name = "code|content")]
+        part: Option<Part>,
+    },
+    /// Let a release be taken again that failed here
+    ForgetBad {
+        /// The SHA-256 of its package, or its engine
+        #[arg(value_name = "DIGEST|ENGINE")]
+        what: String,
+        /// Its version, after an engine
+        #[arg(value_name = "VERSION")]
+        version: Option<Version>,
+    },
+    /// Tell what became of each release on this machine, a line each, the newest last
     History {
         /// Only this engine's
         #[arg(value_name = "ENGINE")]
         engine: Option<EngineName>,
+        /// The whole story of this version
+        #[arg(value_name = "VERSION")]
+        version: Option<Version>,
     },
 }
 

@@ -16,6 +16,7 @@ use crate::text::{FAINT, GOOD, STRONG, WRONG, styled, visible};
 const TURN: Duration = Duration::from_millis(120);
 const COUNTED: &str = "  {spinner} {msg}  {wide_bar}  {bytes}/{total_bytes}  {eta}";
 const EVENTS: &str = "  {spinner} {msg}  {wide_bar}  {human_pos}/{human_len}  {eta}";
+const SPAN: &str = "  {spinner} {wide_bar:.green}  {msg}";
 const TURNING: &str = "  {spinner} {msg}  {elapsed}";
 
 /// A step that is done.
@@ -36,6 +37,8 @@ pub(crate) struct Steps<'o> {
     out: &'o mut dyn Write,
     json: bool,
     bar: Option<ProgressBar>,
+    /// The form of `bar`.
+    form: &'static str,
 }
 
 /// The bar of what goes on, if there is one.
@@ -55,7 +58,7 @@ impl Bar {
 impl<'o> Steps<'o> {
     /// Tells `out`.
     pub(crate) fn new(out: &'o mut dyn Write, json: bool) -> Self {
-        Self { out, json, bar: None }
+        Self { out, json, bar: None, form: TURNING }
     }
 
     /// A step is done.
@@ -110,6 +113,18 @@ impl<'o> Steps<'o> {
         }
     }
 
+    /// Something goes on of which so much time of the whole has passed; `what` says how it goes now.
+    pub(crate) fn span(&mut self, what: &str, passed: u64, whole: u64) {
+        if self.bar.is_none() || self.form != SPAN {
+            self.begin(what, SPAN);
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_message(visible(what).into_owned());
+            bar.set_length(whole);
+            bar.set_position(passed);
+        }
+    }
+
     /// So much of what goes on is done.
     pub(crate) fn at(&self, done: u64, whole: u64) {
         self.bar().at(done, whole);
@@ -127,7 +142,7 @@ impl<'o> Steps<'o> {
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
         bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏·"));
         bar.set_message(visible(what).into_owned());
-        self.bar = Some(bar);
+        (self.bar, self.form) = (Some(bar), form);
     }
 
     fn finish(&mut self) {

@@ -211,6 +211,26 @@ pub fn decide<'c>(
     Decision::Wait { next, until, why }
 }
 
+/// Whether it is a time without updates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Frozen {
+    /// It is not.
+    No,
+    /// Until then.
+    Until(Timestamp),
+    /// For as long as the policy stays.
+    Always,
+}
+
+/// Whether `rollout` lets nothing be taken at `now`.
+pub fn frozen(rollout: &RolloutConfig, now: Timestamp) -> Frozen {
+    match thaw(&rollout.freeze, now) {
+        None => Frozen::Always,
+        Some((_, None)) => Frozen::No,
+        Some((until, Some(_))) => Frozen::Until(until),
+    }
+}
+
 impl Policy<'_> {
     /// When `candidate` is this machine's, if nothing is frozen.
     fn turn(&self, candidate: &Candidate) -> Timestamp {

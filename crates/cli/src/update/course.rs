@@ -1,8 +1,11 @@
-//! One engine's releases, from what its publisher offers to what is in force.
+//! One engine's releases, from what its publisher offers to what is on its trial.
 //!
 //! A new part is tried with the other part that is in force, content first: it is what changes every day. Only
-//! where that does not go, or nothing is in force yet, both new parts are tried as a pair and put in force in
-//! one step.
+//! where that does not go, or nothing is in force yet, both new parts are tried as a pair and go on as one.
+//!
+//! The journal is open for moments, and closed before whatever takes long: the host writes to it, too.
+
+mod settle;
 
 use std::fmt::Display;
 use std::os::fd::AsFd;
@@ -10,22 +13,21 @@ use std::os::fd::AsFd;
 use anyhow::Result;
 use jiff::Timestamp;
 use outrigger_api::EngineName;
-use outrigger_api::control::ReleaseName;
 use outrigger_api::release::{Part, State};
-use outrigger_api::settings::{Offered, Releases, package_target};
+use outrigger_api::settings::Releases;
 use outrigger_update::package::{self, Package, PackageLimits, tree_digest};
-use outrigger_update::preflight::{Reason, Report};
-use outrigger_update::repository;
 use outrigger_update::store::{
     Digest, Offer, Reader, Rejection, ReleaseId, Standby, Store, StoreError,
 };
 use rustix::fs::{Mode, OFlags};
 use semver::Version;
 
-use super::Site;
-use super::force::{self, Passed};
+use super::choice::{self, Choice, Next};
+use super::follow::Tried;
+use super::host::{self, Docks};
+use super::preflight::Laid;
 use super::source::Source;
-use super::trial::{self, Laid};
+use super::{Site, moment, turn};
 use crate::steps::{Step, Steps};
 
 /// The name under which a release is rejected whose slot holds something else than was put there.
@@ -44,14 +46,14 @@ struct Course<'a, 's, 'o> {
     source: &'a mut Source,
     engine: &'a EngineName,
     steps: &'s mut Steps<'o>,
-    /// Open while this process is the one who writes to it.
-    store: Option<Store>,
     /// Nothing was refused or rejected so far.
     good: bool,
+    /// Something was said of each part that is not simply as new as it can be.
+    told: bool,
 }
 
 /// Takes what is newer of `engine`, of `only` one part if that is given; whether all of it went well. That
-/// there is nothing newer is well too.
+/// there is nothing newer is well too, and that something waits as the administrator wants it.
 pub(super) fn take(
     site: &Site<'_>,
     source: &mut Source,
@@ -59,25 +61,16 @@ pub(super) fn take(
     only: Option<Part>,
     steps: &mut Steps<'_>,
 ) -> Result<bool> {
-    let mut course = Course { site, source, engine, steps, store: None, good: true };
+    let mut course = Course { site, source, engine, steps, good: true, told: false };
     course.run(only)?;
     Ok(course.good)
 }
 
-/// The newest release of `part` that is newer than the one in force.
-pub(super) fn newer<'r>(
-    store: &Reader,
-    releases: &'r Releases,
-    engine: &EngineName,
-    part: Part,
-) -> Result<Option<&'r Offered>, StoreError> {
-    let active = store.active(engine, part)?;
-    let latest = releases.latest(part);
-    Ok(latest.filter(|offered| active.is_none_or(|active| offered.version > active.version)))
-}
-
 impl Course<'_, '_, '_> {
     fn run(&mut self, only: Option<Part>) -> Result<()> {
+        if !self.after_trial()? {
+            return Ok(());
+        }
         self.steps.turning(&format!("asking what there is of {}", self.engine));
         let releases = match self.source.releases(self.engine) {
             Ok(releases) => releases,
@@ -88,47 +81,94 @@ impl Course<'_, '_, '_> {
             if wanted { self.fetch(&releases, part) } else { Ok(None) }
         };
         let (code, content) = (fetch(Part::Code)?, fetch(Part::Content)?);
-        if code.is_none() && content.is_none() {
-            let detail = self.in_force()?;
-            return if self.good { self.done("current", self.engine, &detail) } else { Ok(()) };
+        if code.is_some() || content.is_some() {
+            return self.settle(code, content);
         }
-        self.settle(code, content)
+        if self.told {
+            return Ok(());
+        }
+        let detail = self.in_force()?;
+        self.done("current", self.engine, &detail)
     }
 
-    /// Gets the newest release of `part` that is newer than what is in force into its slot; `None` if there is
-    /// none, or it was refused, which is told.
-    fn fetch(&mut self, releases: &Releases, part: Part) -> Result<Option<Ready>> {
-        let engine = self.engine;
-        let Some(offered) = newer(self.store()?, releases, engine, part)? else { return Ok(None) };
-        let of = self.call(part, &offered.version);
-        let target = match self.source.find(&package_target(engine, part, &offered.version)) {
-            Ok(target) => target,
-            Err(refusal) => return self.refused(&of, &Told(&refusal)).map(|()| None),
-        };
-        let Some(digest) = target.sha256().map(Digest) else {
-            return self.refused(&of, &"its signed metadata has no SHA-256 of it").map(|()| None);
-        };
-        if let Some(bad) = self.store()?.known_bad(&digest)? {
-            let why = format!("it failed here at {}: {}: {}", bad.at, bad.reason, bad.detail);
-            return self.not_taken("known-bad", &of, &why).map(|()| None);
+    /// Waits for the end of what is on its trial already: what it runs from, and what it may go back to, is not
+    /// replaced meanwhile. Whether more can be taken then.
+    fn after_trial(&mut self) -> Result<bool> {
+        let reader = self.reader()?;
+        let shadow = reader.shadowing(self.engine)?.into_iter();
+        let shadow = shadow.map(|(part, one)| Tried::new(part, one.release, one.version));
+        let probation = reader.in_probation(self.engine)?.into_iter();
+        let probation = probation.map(|(part, one)| Tried::new(part, one.release, one.version));
+        let (shadow, probation): (Vec<_>, Vec<_>) = (shadow.collect(), probation.collect());
+        drop(reader);
+        if shadow.is_empty() && probation.is_empty() {
+            return Ok(true);
         }
+        let docks = host::docks(self.site, self.engine)?;
+        if docks != Docks::Yes {
+            // What stands in shadow and does not run may be replaced by what is newer. What decides on probation
+            // must have the release before in the other slot.
+            for one in &probation {
+                let of = self.call(one.part, &one.version);
+                self.done(
+                    "probation",
+                    of,
+                    "goes on when a host docks it; nothing is taken before",
+                )?;
+            }
+            return Ok(probation.is_empty());
+        }
+        let trials = host::trials(self.site)?.unwrap_or_default();
+        let runs = trials.iter().any(|trial| trial.engine == *self.engine);
+        if !runs && probation.is_empty() {
+            // Somebody was cut off between the journal and the host.
+            return self.trial(&shadow).map(|()| self.good && !self.site.no_wait);
+        }
+        let all: Vec<Tried> = shadow.into_iter().chain(probation).collect();
+        if self.site.no_wait {
+            for one in &all {
+                let of = self.call(one.part, &one.version);
+                self.done(
+                    "trial",
+                    of,
+                    "goes on in the host; nothing else is taken before it ends",
+                )?;
+            }
+            return Ok(false);
+        }
+        self.follow(&all)?;
+        Ok(self.good)
+    }
+
+    /// Gets the release of `part` whose turn it is into its slot; `None` if there is none, or it was refused, or
+    /// it waits, which is told.
+    fn fetch(&mut self, releases: &Releases, part: Part) -> Result<Option<Ready>> {
+        let Some(next) = self.choose(releases, part)? else { return Ok(None) };
+        let Next { version, target, package } = next;
+        let of = self.call(part, &version);
         let offer = Offer {
-            engine: engine.clone(),
+            engine: self.engine.clone(),
             part,
-            version: offered.version.clone(),
-            package: digest,
+            version: version.clone(),
+            package,
             repository: self.source.name.clone(),
         };
         let mut release = self.store()?.offer(&offer, Timestamp::now())?;
         if let Some(standby) = self.still_there(release, part)? {
+            if standby.state == State::Shadow {
+                let docks = host::docks(self.site, self.engine)?;
+                self.done("shadow", &of, docks.when())?;
+                return Ok(None);
+            }
             self.done("staged", &of, "lies here since an earlier run")?;
             return Ok(Some(Ready::new(part, standby)));
         }
-        if !matches!(self.store()?.release(release)?.state, State::Offered | State::Verified) {
+        if !matches!(self.reader()?.release(release)?.state, State::Offered | State::Verified) {
             // It was staged once, and what lies there is not what was: another entry, from the start.
             let rejection = Rejection::new(ALTERED, "what lay in its slot was changed or lost");
-            self.store()?.reject(release, &rejection, Timestamp::now())?;
-            release = self.store()?.offer(&offer, Timestamp::now())?;
+            let mut store = self.store()?;
+            store.reject(release, &rejection, Timestamp::now())?;
+            release = store.offer(&offer, Timestamp::now())?;
         }
         self.steps.bytes(&format!("fetching {of}"));
         let (limit, bar) = (self.site.config.download.package_bytes, self.steps.bar());
@@ -138,9 +178,9 @@ impl Course<'_, '_, '_> {
         let bytes = match fetched {
             Ok(bytes) => bytes,
             // Not the release's doing: it stays offered, and the next run asks again.
-            Err(refusal) => return self.refused(&of, &Told(&refusal)).map(|()| None),
+            Err(refusal) => return self.refused(&of, &choice::told(&refusal)).map(|()| None),
         };
-        match self.open(&bytes, part, &offered.version) {
+        match self.open(&bytes, part, &version) {
             Ok(package) => self.lay(release, &of, &package, bytes.len()).map(Some),
             Err(refusal) => {
                 let (name, text) = (refusal.name(), chain(&refusal));
@@ -152,6 +192,35 @@ impl Course<'_, '_, '_> {
                     _ => Rejection::for_conduct(name, &text),
                 };
                 self.reject(release, &of, &rejection).map(|()| None)
+            }
+        }
+    }
+
+    /// The release of `part` that is to be taken now; what is not, and why, is told.
+    fn choose(&mut self, releases: &Releases, part: Part) -> Result<Option<Next>> {
+        let (reader, now) = (self.reader()?, Timestamp::now());
+        let chosen =
+            choice::choose(self.site, &reader, self.source, self.engine, part, releases, now)?;
+        for (version, why) in &chosen.refused {
+            let of = self.call(part, version);
+            self.refused(&of, why)?;
+        }
+        for (version, bad) in &chosen.bad {
+            let of = self.call(part, version);
+            let why = format!("it failed here at {}: {}: {}", bad.at, bad.reason, bad.detail);
+            self.not_taken("known-bad", &of, &why)?;
+        }
+        match chosen.choice {
+            Choice::Take(next) => Ok(Some(next)),
+            Choice::Nothing => Ok(None),
+            Choice::Wait(version, until, why) => {
+                let of = self.call(part, &version);
+                let detail = format!("until {}: {why}", moment(until));
+                self.done("waits", of, &detail).map(|()| None)
+            }
+            Choice::Held(version, why) => {
+                let of = self.call(part, &version);
+                self.done("held", of, &why.to_string()).map(|()| None)
             }
         }
     }
@@ -176,7 +245,7 @@ impl Course<'_, '_, '_> {
         bytes: usize,
     ) -> Result<Ready> {
         let detail = format!("{bytes} bytes, as signed");
-        if self.store()?.release(release)?.state == State::Offered {
+        if self.reader()?.release(release)?.state == State::Offered {
             self.store()?.advance(release, State::Verified, &detail, Timestamp::now())?;
         }
         self.done("verified", of, &detail)?;
@@ -198,7 +267,7 @@ impl Course<'_, '_, '_> {
     /// The slot of a release that was staged by a run that was cut off, if nothing of it has changed since.
     fn still_there(&mut self, release: ReleaseId, part: Part) -> Result<Option<Standby>> {
         let engine = self.engine;
-        let standby = self.store()?.standby(engine, part)?;
+        let standby = self.reader()?.standby(engine, part)?;
         let Some(standby) = standby.filter(|standby| standby.release == release) else {
             return Ok(None);
         };
@@ -210,135 +279,26 @@ impl Course<'_, '_, '_> {
         Ok(tree.is_ok_and(|tree| Digest(tree.0) == standby.tree).then_some(standby))
     }
 
-    /// Tries what lies ready, and puts in force what passes.
-    fn settle(&mut self, mut code: Option<Ready>, mut content: Option<Ready>) -> Result<()> {
-        if let Some(old) = self.active(Part::Code)?
-            && let Some(new) = content.take()
-        {
-            content = self.take_alone(new, |new| (old, Some(new)))?;
-        }
-        let others = self.active(Part::Content)?;
-        // Without content in force it goes with the new one, if there is any.
-        if (others.is_some() || content.is_none())
-            && let Some(new) = code.take()
-        {
-            code = self.take_alone(new, |new| (new, others))?;
-        }
-        match (code, content) {
-            (None, None) => Ok(()),
-            (Some(code), Some(content)) => self.take_pair(code, content),
-            (Some(left), None) | (None, Some(left)) => {
-                let other = if left.part == Part::Code { Part::Content } else { Part::Code };
-                let why =
-                    format!("it does not go with the {other} in force, and no other is offered");
-                let of = self.call(left.part, &left.laid.version);
-                self.reject(left.release, &of, &Rejection::new(Reason::Incompatible.name(), &why))
-            }
-        }
-    }
-
-    /// Tries `new` with what is in force besides, and puts it in force if it passes. Comes back if the two are
-    /// not for each other.
-    fn take_alone(
-        &mut self,
-        new: Ready,
-        pair: impl FnOnce(Laid) -> (Laid, Option<Laid>),
-    ) -> Result<Option<Ready>> {
-        let (code, content) = pair(new.laid.clone());
-        let report = self.try_out(&[&new], new.part, &code, content.as_ref())?;
-        match report.reason {
-            None => self.take_in_force(&[&new])?,
-            Some(Reason::Incompatible) => return Ok(Some(new)),
-            Some(reason) => {
-                let of = self.call(new.part, &new.laid.version);
-                self.reject(new.release, &of, &rejection(&report, reason))?;
-            }
-        }
-        Ok(None)
-    }
-
-    /// Tries both new parts together.
-    fn take_pair(&mut self, code: Ready, content: Ready) -> Result<()> {
-        let report =
-            self.try_out(&[&code, &content], Part::Code, &code.laid, Some(&content.laid))?;
-        let Some(reason) = report.reason else {
-            return self.take_in_force(&[&code, &content]);
-        };
-        for one in [code, content] {
-            // Which of the two is at fault can be told only where content breaks its own schema. What may be
-            // innocent is not remembered as bad.
-            let of = self.call(one.part, &one.laid.version);
-            let told = rejection(&report, reason);
-            let at_fault = one.part == Part::Content
-                && matches!(reason, Reason::Schema | Reason::ContentRefused);
-            let told =
-                if at_fault { told } else { Rejection::new(reason.name(), &finding(&report)) };
-            self.reject(one.release, &of, &told)?;
-        }
-        Ok(())
-    }
-
-    fn try_out(
-        &mut self,
-        new: &[&Ready],
-        part: Part,
-        code: &Laid,
-        content: Option<&Laid>,
-    ) -> Result<Report> {
-        for one in new {
-            if self.store()?.release(one.release)?.state == State::Staged {
-                self.store()?.advance(one.release, State::Preflight, "begun", Timestamp::now())?;
-            }
-        }
-        let report = trial::run(self.site, self.engine, part, code, content, self.steps)?;
-        trial::tell(&report, self.steps)?;
-        Ok(report)
-    }
-
-    fn take_in_force(&mut self, new: &[&Ready]) -> Result<()> {
-        let passed: Vec<Passed> = new
-            .iter()
-            .map(|one| {
-                let version = one.laid.version.to_string();
-                Passed { release: one.release, name: ReleaseName { part: one.part, version } }
-            })
-            .collect();
-        self.steps.turning("putting it in force");
-        let put = force::put(self.site, &mut self.store, self.engine, &passed)?;
-        for one in new {
-            let of = self.call(one.part, &one.laid.version);
-            match &put {
-                Ok(how) => self.done("active", &of, how)?,
-                Err(why) => self.not_taken("rejected", &of, why)?,
-            }
-        }
-        Ok(())
-    }
-
     fn reject(&mut self, release: ReleaseId, of: &str, rejection: &Rejection) -> Result<()> {
         self.store()?.reject(release, rejection, Timestamp::now())?;
         self.not_taken("rejected", of, &format!("{}: {}", rejection.name(), rejection.text()))
     }
 
-    /// The store, opened if the host was to write to it meanwhile.
-    fn store(&mut self) -> Result<&mut Store, StoreError> {
-        let store = match self.store.take() {
-            Some(store) => store,
-            None => Store::open(&self.site.config.state_dir)?,
-        };
-        Ok(self.store.insert(store))
+    /// What the journal says now.
+    fn reader(&self) -> Result<Reader, StoreError> {
+        Store::open_read(&self.site.config.state_dir)
     }
 
-    fn active(&mut self, part: Part) -> Result<Option<Laid>> {
-        let engine = self.engine;
-        let active = self.store()?.active(engine, part)?;
-        Ok(active.map(|active| Laid { version: active.version, dir: active.dir }))
+    /// The journal, to write one thing to.
+    fn store(&self) -> Result<Store, StoreError> {
+        turn::open(&self.site.config.state_dir)
     }
 
-    fn in_force(&mut self) -> Result<String> {
+    fn in_force(&self) -> Result<String> {
+        let reader = self.reader()?;
         let mut words = Vec::new();
         for part in Part::ALL {
-            if let Some(active) = self.active(part)? {
+            if let Some(active) = reader.active(self.engine, part)? {
                 words.push(format!("{part} {}", active.version));
             }
         }
@@ -350,6 +310,7 @@ impl Course<'_, '_, '_> {
     }
 
     fn done(&mut self, step: &str, of: impl Display, detail: &str) -> Result<()> {
+        self.told = true;
         Ok(self.steps.done(&Step { step, of: &of.to_string(), good: true, detail })?)
     }
 
@@ -358,7 +319,7 @@ impl Course<'_, '_, '_> {
     }
 
     fn not_taken(&mut self, step: &str, of: &str, detail: &str) -> Result<()> {
-        self.good = false;
+        (self.good, self.told) = (false, true);
         Ok(self.steps.done(&Step { step, of, good: false, detail })?)
     }
 }
@@ -370,36 +331,8 @@ impl Ready {
     }
 }
 
-/// A refusal with its name before it and what to do behind it.
-struct Told<'a>(&'a repository::Refusal);
-
-impl Display for Told<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}. {}", self.0.name(), self.0, self.0.advice())
-    }
-}
-
-/// Why what `report` is about is rejected. What it did itself is remembered; what it was tried with, or that
-/// it could not be tried, is not held against it.
-fn rejection(report: &Report, reason: Reason) -> Rejection {
-    let text = finding(report);
-    match is_conduct(reason) {
-        true => Rejection::for_conduct(reason.name(), &text),
-        false => Rejection::new(reason.name(), &text),
-    }
-}
-
 /// An error with what caused it.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
-}
-
-fn finding(report: &Report) -> String {
-    report.first_finding().map_or_else(String::new, |finding| finding.text.clone())
-}
-
-/// Whether a release is remembered for `reason`: it did something, on its own.
-fn is_conduct(reason: Reason) -> bool {
-    reason.is_the_releases() && reason != Reason::Incompatible
 }

@@ -1,117 +1,45 @@
-//! What releases there are and what became of them, for people and scripts.
+//! What became of each release on this machine, for people and scripts.
 
 use anyhow::Result;
-use jiff::Timestamp;
 use outrigger_api::EngineName;
-use outrigger_api::release::{Part, State};
-use outrigger_update::store::{Note, Reader, Release};
-use serde::Serialize;
+use outrigger_api::release::State;
+use outrigger_update::store::{Note, Reader, Release, Transition};
+use semver::Version;
 
-use super::course;
-use super::source::Source;
+use super::{UpdateError, moment};
 use crate::run::Outcome;
 use crate::steps::{Step, Steps};
 use crate::table::{Table, cell};
-use crate::text::{FAINT, GOOD, PLAIN, STRONG, WARN, WRONG, styled, visible};
+use crate::text::{FAINT, GOOD, STRONG, WARN, WRONG, styled, visible};
 
-/// What is offered of one part, beside what is in force.
-#[derive(Debug, Serialize)]
-pub(super) struct Row {
-    engine: EngineName,
-    part: Part,
-    /// The version in force.
-    active: Option<String>,
-    /// The newest version offered.
-    offered: Option<String>,
-    published: Option<String>,
-    repository: String,
-    /// Whether `apply` would take it.
-    newer: bool,
-    /// Until when the repository's word for it holds.
-    expires: String,
-}
+/// Most characters of a reason in the list of all.
+const FEW: usize = 72;
 
-/// Adds what `source` offers of `engine` to `rows`; whether it could be asked.
-pub(super) fn offered(
-    reader: &Reader,
-    source: &mut Source,
-    engine: &EngineName,
-    steps: &mut Steps<'_>,
-    rows: &mut Vec<Row>,
-) -> Result<bool> {
-    let releases = match source.releases(engine) {
-        Ok(releases) => releases,
-        Err(error) => {
-            let (of, detail) = (engine.as_str(), error.to_string());
-            steps.done(&Step { step: "refused", of, good: false, detail: &detail })?;
-            return Ok(false);
-        }
-    };
-    for part in Part::ALL {
-        let active = reader.active(engine, part)?;
-        let latest = releases.latest(part);
-        if active.is_none() && latest.is_none() {
-            continue;
-        }
-        rows.push(Row {
-            engine: engine.clone(),
-            part,
-            active: active.map(|active| active.version.to_string()),
-            offered: latest.map(|offered| offered.version.to_string()),
-            published: latest.map(|offered| offered.published.clone()),
-            repository: source.name.clone(),
-            newer: course::newer(reader, &releases, engine, part)?.is_some(),
-            expires: source.versions.expires.to_string(),
-        });
-    }
-    Ok(true)
-}
-
-/// Tells what is offered.
-pub(super) fn tell_offers(rows: &[Row], steps: &mut Steps<'_>) -> Result<()> {
-    if steps.is_json() {
-        return Ok(rows.iter().try_for_each(|row| steps.line(row))?);
-    }
-    if rows.is_empty() {
-        return Ok(steps.text("nothing is offered\n")?);
-    }
-    let mut table = Table::new(&["ENGINE", "PART", "IN FORCE", "OFFERED", "PUBLISHED", "FROM"]);
-    let or_none = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
-    for row in rows {
-        table.row([
-            cell(row.engine.as_str()).style(STRONG),
-            cell(row.part.name()),
-            cell(&or_none(&row.active)),
-            cell(&or_none(&row.offered)).style(if row.newer { GOOD } else { PLAIN }),
-            cell(&or_none(&row.published)),
-            cell(&row.repository),
-        ]);
-    }
-    let mut out = String::new();
-    table.write(&mut out);
-    let newer = rows.iter().filter(|row| row.newer).count();
-    out += match newer {
-        0 => "\n  nothing of it is newer than what is in force\n",
-        _ => "\n  take what is newer with: outrigger update apply\n",
-    };
-    Ok(steps.text(&out)?)
-}
-
-/// Tells the story of every release (of `engine`, if one is named).
+/// Tells what became of every release (of `engine`, if one is named), a line each; of one `version` its whole story.
 pub(super) fn tell(
     reader: &Reader,
     engine: Option<&EngineName>,
+    version: Option<&Version>,
     steps: &mut Steps<'_>,
 ) -> Result<Outcome> {
     let checked = reader.verify_chain();
-    let releases = reader.history(engine)?;
+    let mut releases = reader.history(engine)?;
+    if let (Some(engine), Some(version)) = (engine, version) {
+        releases.retain(|release| release.version == *version);
+        if releases.is_empty() {
+            let (engine, version) = (engine.clone(), version.clone());
+            return Err(UpdateError::NoSuchRelease { engine, version }.into());
+        }
+    }
     if steps.is_json() {
         releases.iter().try_for_each(|release| steps.line(release))?;
     } else if releases.is_empty() {
         steps.text("nothing was ever offered here\n")?;
-    } else {
+    } else if version.is_some() {
         let stories: Vec<String> = releases.iter().map(story).collect();
         steps.text(&stories.join("\n"))?;
+    } else {
+        steps.text(&list(&releases))?;
     }
     match checked {
         Ok(_) => Ok(Outcome::Good),
@@ -128,31 +56,68 @@ pub(super) fn tell(
     }
 }
 
+/// A line for each.
+fn list(releases: &[Release]) -> String {
+    let mut table = Table::new(&["ENGINE", "PART", "VERSION", "STATE", "SINCE", "WHY"]);
+    for release in releases {
+        // Notes leave a release where it stands.
+        let last = release.transitions.iter().rev().find(|step| step.note.is_none());
+        table.row([
+            cell(release.engine.as_str()).style(STRONG),
+            cell(release.part.name()),
+            cell(&release.version.to_string()),
+            cell(release.state.name()).style(style(release.state)),
+            cell(&last.map(|step| moment(step.at)).unwrap_or_default()).style(FAINT),
+            cell(&last.map(|step| few(&why(step))).unwrap_or_default()),
+        ]);
+    }
+    let mut out = String::new();
+    table.write(&mut out);
+    out += "\n  the whole story of one: outrigger update history ENGINE VERSION\n";
+    out
+}
+
+fn why(step: &Transition) -> String {
+    match &step.reason {
+        Some(reason) => format!("{reason}: {}", step.detail),
+        None => step.detail.clone(),
+    }
+}
+
+/// `text` in few words: its first line, cut where it is long.
+fn few(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    match line.char_indices().nth(FEW) {
+        Some((end, _)) => format!("{}…", line[..end].trim_end()),
+        None => line.to_owned(),
+    }
+}
+
 fn story(release: &Release) -> String {
     let name = format!("{} {} {}", release.engine, release.part, release.version);
-    let style = match release.state {
+    let mut out = format!(
+        "{}  {}  {}\n",
+        styled(STRONG, visible(&name)),
+        styled(style(release.state), release.state),
+        styled(FAINT, format_args!("from {}", visible(&release.repository)))
+    );
+    for step in &release.transitions {
+        let name = step.note.map_or_else(|| step.to.name(), Note::name);
+        let why = why(step);
+        let at = moment(step.at);
+        // The parts of a long reason below one another.
+        let why = visible(&why).replace("; ", "\n                                     ");
+        out += &format!("  {at}  {name:<10}  {why}\n");
+    }
+    out += &styled(FAINT, format_args!("  package {}\n", release.package));
+    out
+}
+
+fn style(state: State) -> anstyle::Style {
+    match state {
         State::Active => GOOD,
         State::Rejected => WRONG,
         State::Retired => FAINT,
         _ => WARN,
-    };
-    let mut out = format!(
-        "{}  {}  {}\n",
-        styled(STRONG, visible(&name)),
-        styled(style, release.state),
-        styled(FAINT, format_args!("from {}", visible(&release.repository)))
-    );
-    for step in &release.transitions {
-        let reason = step.reason.as_deref().map(|reason| format!("{}: ", visible(reason)));
-        let reason = reason.unwrap_or_default();
-        let (at, detail) = (moment(step.at), visible(&step.detail));
-        let name = step.note.map_or_else(|| step.to.name(), Note::name);
-        out += &format!("  {at}  {name:<10} {reason}{detail}\n");
     }
-    out
-}
-
-/// A time of the wall clock, to the second, in UTC.
-fn moment(at: Timestamp) -> String {
-    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
 }

@@ -9,14 +9,14 @@ use outrigger_api::EngineName;
 use outrigger_api::release::Part;
 use outrigger_api::settings::{MANIFEST_FILE, Manifest, RELEASE_FILE, Release};
 use outrigger_update::content::{Code, Declaration};
-use outrigger_update::preflight::{Candidate, Limits, Offered, Report};
+use outrigger_update::preflight::{Candidate, Limits, Offered, Progress, Report};
 use semver::Version;
 
 use super::Site;
 use crate::record::export;
 use crate::replay::BUDGET_MS;
 use crate::steps::{Step, Steps};
-use crate::{preflight, replay, text};
+use crate::{replay, text};
 
 /// Name of the file in which this machine's own events are gathered for one trial.
 const OWN: &str = "own-events";
@@ -44,7 +44,7 @@ pub(super) fn run(
     let declared = head.map(Declaration::from);
     // Both lie where only root writes; what is made up in the one, engines read.
     let (scratch, gathered) =
-        (preflight::scratch(&config.state_dir)?, tempfile::tempdir_in(&config.state_dir)?);
+        (crate::preflight::scratch(&config.state_dir)?, tempfile::tempdir_in(&config.state_dir)?);
     let candidate = Candidate {
         part,
         code: Code { version: &code.version, manifest: &manifest },
@@ -62,10 +62,10 @@ pub(super) fn run(
     let limits = Limits::new(&config.preflight, budget);
     steps.events(&format!("trying {engine} {part}"));
     let bar = steps.bar();
-    let mut progress = |progress: outrigger_update::preflight::Progress| {
+    let mut progress = |progress: Progress| {
         bar.at(progress.done, progress.of.unwrap_or_default());
     };
-    preflight::tried(&candidate, known_good.as_ref(), own.as_ref(), &limits, &mut progress)
+    crate::preflight::tried(&candidate, known_good.as_ref(), own.as_ref(), &limits, &mut progress)
 }
 
 /// Tells what a preflight found.
