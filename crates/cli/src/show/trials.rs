@@ -58,7 +58,7 @@ pub(crate) fn differences(trial: &Trial) -> String {
         return String::new();
     }
     let mut table =
-        Table::new(&["EVENT", "DECIDES", "SHADOW", "COUNT", "OBJECTS", "RULE", "FIRST", ""]);
+        Table::new(&["EVENT", "DECIDES", "SHADOW", "COUNT", "OBJECTS", "RULE", "FIRST OBJECT", ""]);
     for one in &trial.differences {
         table.row([
             cell(&one.event),

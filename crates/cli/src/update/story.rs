@@ -106,7 +106,7 @@ fn story(release: &Release) -> String {
         let why = why(step);
         let at = moment(step.at);
         // The parts of a long reason below one another.
-        let why = visible(&why).replace("; ", "\n                                     ");
+        let why = visible(&why).replace("; ", &format!("\n{:36}", ""));
         out += &format!("  {at}  {name:<10}  {why}\n");
     }
     out += &styled(FAINT, format_args!("  package {}\n", release.package));

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::thread::{self, JoinHandle};
 
-use outrigger_api::control::Response;
+use outrigger_api::control::{Request, Response};
 use tempfile::TempDir;
 
 /// A tool that runs longer than this many seconds is killed, and its test fails.
@@ -51,6 +51,24 @@ impl FakeHost {
                 let mut request = String::new();
                 // The tool may be ended in the middle of it.
                 let _ = BufReader::new(&stream).read_line(&mut request);
+                let _ = (&stream).write_all(line.as_bytes());
+            }
+            String::new()
+        });
+        Self { folder, thread }
+    }
+
+    /// Answers every connection as `answer` says to its request, for as long as the test runs.
+    pub(crate) fn by(answer: impl Fn(&Request) -> Response + Send + 'static) -> Self {
+        let folder = TempDir::new().expect("a folder for the socket");
+        let listener = UnixListener::bind(folder.path().join("sock")).expect("a socket in it");
+        let thread = thread::spawn(move || {
+            for stream in listener.incoming() {
+                let stream = stream.expect("the tool connects");
+                let mut line = String::new();
+                BufReader::new(&stream).read_line(&mut line).expect("the request is text");
+                let request = serde_json::from_str(&line).expect("a request of the protocol");
+                let line = serde_json::to_string(&answer(&request)).expect("plain data") + "\n";
                 let _ = (&stream).write_all(line.as_bytes());
             }
             String::new()

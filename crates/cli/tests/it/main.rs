@@ -7,3 +7,4 @@ mod recordings;
 mod samples;
 mod screen;
 mod trouble;
+mod updates;
