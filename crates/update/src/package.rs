@@ -61,6 +61,13 @@ impl From<&DownloadConfig> for PackageLimits {
     }
 }
 
+impl PackageLimits {
+    /// The widest that any policy allows, for what lies in a slot: it was within the policy of its day.
+    pub fn widest() -> Self {
+        Self::from(&DownloadConfig::WIDEST)
+    }
+}
+
 /// Bytes that a package may unpack to whatever its length.
 pub const RATIO_FREE: u64 = 1 << 20;
 

@@ -7,6 +7,7 @@ use crate::release::Part;
 use crate::settings::error::{Problem, SettingsErrors, quoted};
 use crate::settings::file;
 use crate::settings::keys;
+use crate::settings::kind::Integer;
 use crate::settings::reader::{Report, Section};
 use crate::settings::rollout::{self, Pin, PinConfig, RolloutConfig};
 
@@ -75,6 +76,23 @@ pub struct DownloadConfig {
     pub stall_ms: u32,
     /// Longest time for one file of the repository.
     pub total_ms: u32,
+}
+
+impl DownloadConfig {
+    /// The widest that the keys allow: what was fetched and laid down under any policy is within them.
+    pub const WIDEST: Self = Self {
+        package_bytes: keys::PACKAGE_BYTES.max,
+        unpacked_bytes: keys::UNPACKED_BYTES.max,
+        files_max: most(&keys::FILES_MAX),
+        stall_ms: most(&keys::STALL_MS),
+        total_ms: most(&keys::DOWNLOAD_MS),
+    };
+}
+
+/// The largest value of `key`, whose range fits.
+const fn most(key: &Integer) -> u32 {
+    assert!(key.max <= u32::MAX as u64, "a number that is read into less than its range");
+    key.max as u32
 }
 
 /// What a release must stand before it decides.

@@ -183,6 +183,25 @@ fn every_key_is_taken() {
 }
 
 #[test]
+fn no_file_can_widen_the_limits_over_the_widest() {
+    let DownloadConfig { package_bytes, unpacked_bytes, files_max, stall_ms, total_ms } =
+        DownloadConfig::WIDEST;
+    let download = |over: u64| {
+        let bytes = unpacked_bytes + over;
+        format!(
+            "[download]\npackage_bytes = {package_bytes}\nunpacked_bytes = {bytes}\n\
+             files_max = {files_max}\nstall_ms = {stall_ms}\ntotal_ms = {total_ms}\n"
+        )
+    };
+
+    let widest = UpdatesConfig::parse(&download(0), Path::new("updates.toml"));
+    let over = errors(&download(1));
+
+    assert_eq!(widest.map(|updates| updates.download), Ok(DownloadConfig::WIDEST));
+    assert!(over.contains("download.unpacked_bytes: 8589934593 is out of range"), "{over}");
+}
+
+#[test]
 fn an_empty_file_offers_nothing_and_has_every_default() {
     let updates = UpdatesConfig::parse("", Path::new("updates.toml")).expect("nothing is wrong");
 

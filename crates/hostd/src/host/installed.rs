@@ -77,7 +77,7 @@ impl Trees {
         let found = File::open(folder)
             .map_err(|error| error.to_string())
             .and_then(|open| {
-                let found = tree_digest(open.as_fd(), &PackageLimits::default());
+                let found = tree_digest(open.as_fd(), &PackageLimits::widest());
                 found.map_err(|error| chain(&error))
             })
             .and_then(|found| match found.0 == expected.0 {

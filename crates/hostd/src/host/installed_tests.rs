@@ -170,6 +170,26 @@ fn a_file_that_was_altered_added_or_removed_shows_before_the_next_start() {
     }
 }
 
+/// However wide the policy was by which a release was laid down: its check is not the place of that policy.
+#[test]
+fn what_lies_in_a_slot_is_checked_within_the_widest_limits_and_not_the_default_ones() {
+    let (folder, config, name) = machine();
+    let release = stage(folder.path(), Part::Code, "1.0.0", MANIFEST_FILE, MANIFEST);
+    activate(folder.path(), release);
+    let version = find(folder.path(), &config, &name, &[]).expect("it is in force");
+    let trees = Trees::default();
+    trees.expect(&version);
+    let slot = version.spec.manifest.folder.clone();
+    let widest = PackageLimits::widest().unpacked;
+    assert!(widest > PackageLimits::default().unpacked);
+
+    let large = File::create(slot.join("large")).expect("a file");
+    large.set_len(widest + 1).expect("a hole of that size");
+    let refused = trees.check(&slot).expect_err("it was altered").to_string();
+
+    assert!(refused.contains(&widest.to_string()), "{refused}");
+}
+
 #[test]
 fn an_engine_that_docks_from_a_folder_has_no_releases() {
     let folder = tempfile::tempdir().expect("a folder");
