@@ -17,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod boot;
 pub mod content;
 pub mod finding;
 pub mod package;
@@ -24,6 +25,7 @@ pub mod preflight;
 pub mod probation;
 pub mod publish;
 pub mod readings;
+pub mod repair;
 pub mod repository;
 pub mod rollout;
 pub mod shadow;

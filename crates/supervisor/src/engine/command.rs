@@ -93,6 +93,7 @@ impl Engine {
     /// Ends its processes, and starts none for as long as this supervisor lives.
     pub(crate) fn keep_off(&mut self, why: &str, now: u64, out: &mut Vec<Happening>) {
         self.give_up_rival("it is kept off the dock", now, out);
+        self.end_shadow(now);
         self.end_politely(FailureReason::NotDocked, now, out);
         self.books.last(why);
         self.life.keep_off();

@@ -226,7 +226,7 @@ impl PublicKey {
     }
 
     /// Whether `signature`, in hexadecimal digits, is this key's of `message`.
-    pub(super) fn verifies(&self, message: &[u8], signature: &str) -> bool {
+    pub(crate) fn verifies(&self, message: &[u8], signature: &str) -> bool {
         let Ok(signature) = hex::decode(signature) else { return false };
         UnparsedPublicKey::new(&ED25519, &self.raw).verify(message, &signature).is_ok()
     }
