@@ -369,7 +369,9 @@ impl Keeper {
     fn bury_host(&mut self) {
         let Some(host) = self.host.take() else { return };
         self.shared.page.header().set_host_pidfd(None);
-        reap(&host);
+        if died_by_itself(reap(&host)) {
+            self.shared.page.header().note_host_crash();
+        }
         self.shared.unfix(&host.pidfd);
         let now = clock::now();
         let header = self.shared.page.header();
@@ -439,10 +441,16 @@ fn ends_within(child: &Child, nanos: u64) -> bool {
     poll(&mut polled, Some(&timespec(nanos))).is_ok_and(|ready| ready > 0)
 }
 
-fn reap(child: &Child) {
-    let pid = i32::try_from(child.pid).ok().and_then(Pid::from_raw);
-    if let Some(pid) = pid {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
-        let _ = rustix::process::waitid(WaitId::Pid(pid), options);
-    }
+/// Puts it away; gives the signal that ended it, if one did.
+fn reap(child: &Child) -> Option<i32> {
+    let pid = i32::try_from(child.pid).ok().and_then(Pid::from_raw)?;
+    let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+    rustix::process::waitid(WaitId::Pid(pid), options).ok()??.terminating_signal()
+}
+
+/// Whether a process that `signal` ended died by a fault of its own: a panic aborts, and an access to memory that
+/// is not there has its signal. The others are sent, by the gate, the kernel for want of memory, or a person.
+fn died_by_itself(signal: Option<i32>) -> bool {
+    let sent = [Signal::KILL, Signal::TERM, Signal::INT, Signal::HUP].map(Signal::as_raw);
+    signal.is_some_and(|signal| !sent.contains(&signal))
 }

@@ -303,6 +303,8 @@ pub struct Header {
     planned_end: AtomicU64,
     /// Gate: why the last host ended, an index plus one; 0 for none, or once the next host has told it.
     host_end: AtomicU32,
+    /// Keeper: 1 if the last host died by a fault of its own, until the next one has asked.
+    host_crash: AtomicU32,
 }
 
 /// Counters of [`Header::tallies`].
@@ -526,6 +528,16 @@ impl Header {
         FailureReason::ALL.get(usize::try_from(index).ok()?).copied()
     }
 
+    /// The host died by a fault of its own, and nobody ended it.
+    pub fn note_host_crash(&self) {
+        self.host_crash.store(1, Ordering::Release);
+    }
+
+    /// Whether the host before this one did, if that was not asked before.
+    pub fn take_host_crash(&self) -> bool {
+        self.host_crash.swap(0, Ordering::AcqRel) != 0
+    }
+
     /// Adds to a tally.
     pub fn add(&self, tally: Tally, count: u64) {
         self.tallies[tally as usize].fetch_add(count, Ordering::Relaxed);
@@ -617,6 +629,8 @@ mod tests {
 
         assert_eq!(told, [Some(FailureReason::HostHung), None]);
         assert_eq!(header.take_host_end(), None);
+        header.note_host_crash();
+        assert_eq!([header.take_host_crash(), header.take_host_crash()], [true, false]);
         let counted = |reason: FailureReason| header.faults[reason.index()].load(Ordering::Relaxed);
         assert_eq!(counted(FailureReason::HostHung), 1);
         assert_eq!(counted(FailureReason::HostDead), 0);
