@@ -13,11 +13,11 @@ ENGINE ?= hashlist
 # How often `make soak` runs the whole platform's tests, at their full lengths.
 ROUNDS ?= 1
 
-.PHONY: help run demo test vm check bench bench-peers faults soak fuzz doctor fmt clean
+.PHONY: help run demo test vm kernel-vs-dock check bench bench-peers faults soak fuzz doctor fmt clean
 .SILENT:
 
 help: ## say what can be done
-	sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "make %-11s %s\n", $$1, $$2 }'
+	sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "make %-14s %s\n", $$1, $$2 }'
 
 run: ## start the platform here, with an engine docked (ENGINE=yara: another); PROTECT=/path protects its file system
 	if [ "$$(id -u)" != 0 ]; then \
@@ -55,6 +55,11 @@ vm: ## boot virtual machines (KERNEL=6.1), protect their whole root and break th
 	tools/setup.sh vm
 	cargo build --quiet --profile checked --bins $(STARTED) --package outrigger-faults --package outrigger-vm-tests
 	$(BUILT)/checked/outrigger-vm $(JOBS)
+
+kernel-vs-dock: ## give the same faulty content to a kernel module and to a docked engine; writes target/vm/kernel-vs-dock.json
+	tools/setup.sh vm
+	cargo build --quiet --profile checked --bins $(PLATFORM) --package outrigger-fetch --package outrigger-vm-tests
+	$(BUILT)/checked/outrigger-vm versus $(ROWS)
 
 check: ## format, lints, layers, licences and sources of what is linked
 	tools/setup.sh check

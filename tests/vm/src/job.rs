@@ -13,7 +13,7 @@ use crate::archive::Archive;
 /// Where programs are put in the guest, side by side as in the folder in which they were built.
 pub(crate) const PROGRAMS: &str = "/usr/lib/outrigger-tests";
 /// The program that tests from inside.
-const GUEST: &str = "outrigger-vm-guest";
+pub(crate) const GUEST: &str = "outrigger-vm-guest";
 /// The program that plays the matrix of faults.
 const FAULTS: &str = "outrigger-faults";
 /// Largest file put into a guest, bytes: it has to fit into its memory.
@@ -32,6 +32,7 @@ pub(crate) struct Job {
     pub(crate) limit: Duration,
     pub(crate) memory_mib: u32,
     pub(crate) boot: Boot,
+    pub(crate) failing: Failing,
     /// Whether what the command prints is the result, to be shown.
     pub(crate) shows_output: bool,
 }
@@ -45,6 +46,17 @@ pub(crate) enum Boot {
     Systemd,
 }
 
+/// What becomes of the guest when its kernel oopses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failing {
+    /// It panics, and that is the guest's end.
+    Ends,
+    /// It panics and boots again, with what is on its disk.
+    BootsAgain,
+    /// It goes on as well as it can, as Debian's kernel does by default.
+    LimpsOn,
+}
+
 /// A file of this machine that the guest gets.
 #[derive(Debug)]
 pub(crate) struct File {
@@ -54,7 +66,7 @@ pub(crate) struct File {
 
 impl File {
     /// A program of this workspace.
-    fn built(name: &str) -> Result<Self> {
+    pub(crate) fn built(name: &str) -> Result<Self> {
         Ok(Self { from: binaries::path(name)?, to: format!("{PROGRAMS}/{name}") })
     }
 
@@ -110,6 +122,7 @@ pub(crate) fn of_this_repository() -> Result<Vec<Job>> {
             limit: Duration::from_secs(limit_s),
             memory_mib: 1024,
             boot,
+            failing: Failing::Ends,
             shows_output: false,
         })
     };
@@ -131,6 +144,7 @@ pub(crate) fn of_this_repository() -> Result<Vec<Job>> {
         limit: Duration::from_secs(600),
         memory_mib: 1024,
         boot: Boot::Script,
+        failing: Failing::Ends,
         shows_output: true,
     });
     Ok(jobs)

@@ -5,9 +5,13 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 const UP: &str = "OUTRIGGER-UP";
 const RESULT: &str = "OUTRIGGER-RESULT";
 const EXIT: &str = "OUTRIGGER-EXIT";
+const BEAT: &str = "OUTRIGGER-BEAT";
+const FACT: &str = "OUTRIGGER-FACT";
 
 /// One line of the guest.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,6 +22,10 @@ pub enum Said {
     Result(Outcome),
     /// The job ended with this status.
     Exit(i32),
+    /// How the guest's work goes, some times a second.
+    Beat(Beat),
+    /// Something happened there: what, and what is to be said of it.
+    Fact(String, String),
     /// The job's own output.
     Text(String),
 }
@@ -33,6 +41,41 @@ pub struct Outcome {
     pub detail: String,
 }
 
+/// What programs of the guest could do so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beat {
+    /// Since the guest's kernel started, ms.
+    pub uptime_ms: u64,
+    /// Opens that gave a file.
+    pub opens: u64,
+    /// Opens that were refused or failed.
+    pub failed: u64,
+    /// The longest that an open took, one that has not ended included, ms.
+    pub longest_ms: u64,
+    /// Openers that are there, of [`Self::openers`].
+    pub alive: u64,
+    /// Openers that were started.
+    pub openers: u64,
+    /// Programs that were started and did their work.
+    pub programs: u64,
+    /// Programs that did not come to that.
+    pub programs_failed: u64,
+}
+
+/// The line of a beat.
+///
+/// # Errors
+///
+/// None that can happen: it holds numbers only.
+pub fn beat(beat: &Beat) -> Result<String, serde_json::Error> {
+    Ok(format!("{BEAT} {}", serde_json::to_string(beat)?))
+}
+
+/// The line of a fact, whatever line ends `text` has.
+pub fn fact(name: &str, text: &str) -> String {
+    format!("{FACT} {name} {}", text.replace(['\n', '\r'], " | "))
+}
+
 impl Said {
     /// Reads a line, without its end. One with a word of ours that does not parse is text.
     pub fn parse(line: &str) -> Self {
@@ -44,6 +87,11 @@ impl Said {
         match word {
             UP => Some(Self::Up(rest.to_owned())),
             EXIT => rest.trim().parse().ok().map(Self::Exit),
+            BEAT => serde_json::from_str(rest).ok().map(Self::Beat),
+            FACT => {
+                let (name, text) = rest.split_once(' ')?;
+                Some(Self::Fact(name.to_owned(), text.to_owned()))
+            }
             RESULT => {
                 let (word, rest) = rest.split_once(' ')?;
                 let (name, detail) = rest.split_once(' ').unwrap_or((rest, ""));
@@ -84,6 +132,17 @@ mod tests {
 
         let detail = "waited 900 ms | of 750".to_owned();
         assert_eq!(read, Said::Result(Outcome { detail, ..outcome }));
+    }
+
+    #[test]
+    fn a_beat_and_a_fact_come_back_as_they_were_written() {
+        let written = Beat { opens: 3, longest_ms: 17, ..Beat::default() };
+
+        let line = beat(&written).expect("numbers");
+
+        assert_eq!(Said::parse(&line), Said::Beat(written));
+        let text = "crashed | twice".to_owned();
+        assert_eq!(Said::parse(&fact("x", "crashed\ntwice")), Said::Fact("x".to_owned(), text));
     }
 
     #[test]

@@ -12,7 +12,7 @@ use outrigger_testkit::figures::say;
 use outrigger_vm_tests::Said;
 
 use crate::archive::Archive;
-use crate::job::{Boot, Job};
+use crate::job::{Boot, Failing, Job};
 use crate::kernel::Kernel;
 
 /// How long a guest may take to power off once its job has ended.
@@ -24,13 +24,26 @@ const LAST_LINES: usize = 30;
 
 /// How a guest ended.
 #[derive(Debug, PartialEq, Eq)]
-enum End {
+pub(crate) enum End {
     /// The job ended with this status, and the guest powered off.
     Exit(i32),
     /// The guest went away without a word.
     Died,
     /// It was still there when the time was up.
     Hung,
+    /// Whoever listened had heard enough.
+    Enough,
+}
+
+/// What becomes of the guest after a line.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// It is listened to.
+    Listen,
+    /// Its job has ended with this status: it powers off.
+    Ended(i32),
+    /// It is stopped.
+    Enough,
 }
 
 /// Boots `kernel` on a throw-away copy of `root` and runs the job; whether all of it held.
@@ -39,19 +52,16 @@ enum End {
 ///
 /// If the guest cannot be started.
 pub(crate) fn run(kernel: &Kernel, root: &Path, job: &Job, verbose: bool) -> Result<bool> {
-    let folder = tempfile::Builder::new().prefix("outrigger-vm-").tempdir()?;
-    let initial = folder.path().join("initial");
-    fs::write(&initial, first_root(kernel, job)?)?;
-    let console = folder.path().join("console");
     say(format_args!("vm {} on {} ...", job.name, kernel.release));
     let start = Instant::now();
-    let mut guest = Guest::boot(kernel, root, &initial, &console, job)?;
     let mut report = Report { shows: verbose || job.shows_output, ..Report::default() };
-    let end = guest.listen(job.limit, &mut report)?;
-    guest.stop();
+    let (end, console) = watch(kernel, root, job, &mut |line| match report.take(line) {
+        Said::Exit(code) => Next::Ended(code),
+        _ => Next::Listen,
+    })?;
     let held = end == End::Exit(0) && report.failed == 0;
     if !held {
-        report.tell_last(&fs::read(&console).unwrap_or_default());
+        report.tell_last(&console);
     }
     let what = match end {
         End::Exit(0) if held => format!("ok, {} held", report.held),
@@ -64,10 +74,33 @@ pub(crate) fn run(kernel: &Kernel, root: &Path, job: &Job, verbose: bool) -> Res
             let limit = job.limit.as_secs();
             format!("FAILED: not done after {limit} s, its limit; the last lines are above")
         }
+        End::Enough => "FAILED: it was stopped".to_owned(),
     };
     let took = start.elapsed().as_secs_f64();
     say(format_args!("vm {} on {} ... {what} ({took:.0} s)", job.name, kernel.release));
     Ok(held)
+}
+
+/// Boots `kernel` on a throw-away copy of `root`, runs the job and hands each line of the guest to `take`;
+/// gives how that ended and what the guest's kernel said.
+///
+/// # Errors
+///
+/// If the guest cannot be started.
+pub(crate) fn watch(
+    kernel: &Kernel,
+    root: &Path,
+    job: &Job,
+    take: &mut dyn FnMut(&str) -> Next,
+) -> Result<(End, Vec<u8>)> {
+    let folder = tempfile::Builder::new().prefix("outrigger-vm-").tempdir()?;
+    let initial = folder.path().join("initial");
+    fs::write(&initial, first_root(kernel, job)?)?;
+    let console = folder.path().join("console");
+    let mut guest = Guest::boot(kernel, root, &initial, &console, job)?;
+    let end = guest.listen(job.limit, take)?;
+    guest.stop();
+    Ok((end, fs::read(&console).unwrap_or_default()))
 }
 
 /// What the kernel unpacks into memory: a script, a small tool box, modules, the job's files.
@@ -143,12 +176,14 @@ impl Guest {
         console: &Path,
         job: &Job,
     ) -> Result<Self> {
+        let oops = if job.failing == Failing::LimpsOn { "" } else { " oops=panic" };
         let mut command = Command::new("qemu-system-x86_64");
         command
             // Emulated, whatever the machine has: stock kernels do not start under a nested KVM.
             .args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"])
             .args(["-m", &job.memory_mib.to_string()])
-            .args(["-nodefaults", "-nographic", "-no-reboot", "-display", "none"])
+            .args(["-nodefaults", "-nographic", "-display", "none"])
+            .args((job.failing != Failing::BootsAgain).then_some("-no-reboot"))
             .arg("-serial")
             .arg(format!("file:{}", console.display()))
             .args(["-serial", "stdio"])
@@ -158,7 +193,8 @@ impl Guest {
             .arg(&kernel.image)
             .arg("-initrd")
             .arg(initial)
-            .args(["-append", "console=ttyS0 quiet panic=-1 oops=panic net.ifnames=0"])
+            .arg("-append")
+            .arg(format!("console=ttyS0 quiet panic=-1 net.ifnames=0{oops}"))
             // Where QEMU puts what the guest writes to its disk.
             .env("TMPDIR", initial.parent().unwrap_or_else(|| Path::new("/tmp")))
             .stdin(Stdio::null())
@@ -174,18 +210,20 @@ impl Guest {
         Ok(Self { process, lines: lines_of(output) })
     }
 
-    fn listen(&mut self, limit: Duration, report: &mut Report) -> Result<End> {
+    fn listen(&mut self, limit: Duration, take: &mut dyn FnMut(&str) -> Next) -> Result<End> {
         let mut until = Instant::now() + limit;
         let mut status = None;
         loop {
             let left = until.saturating_duration_since(Instant::now());
             match (self.lines.recv_timeout(left), status) {
-                (Ok(line), _) => {
-                    if let Said::Exit(code) = report.take(&line) {
+                (Ok(line), _) => match take(&line) {
+                    Next::Listen => {}
+                    Next::Ended(code) => {
                         status = Some(code);
                         until = until.min(Instant::now() + GOODBYE);
                     }
-                }
+                    Next::Enough => return Ok(End::Enough),
+                },
                 (Err(RecvTimeoutError::Disconnected), Some(code)) => return Ok(End::Exit(code)),
                 (Err(RecvTimeoutError::Disconnected), None) => return Ok(End::Died),
                 (Err(RecvTimeoutError::Timeout), _) => return Ok(End::Hung),
@@ -242,7 +280,7 @@ impl Report {
                 say(format_args!("  {word} {}: {}", outcome.name, outcome.detail));
                 *(if outcome.held { &mut self.held } else { &mut self.failed }) += 1;
             }
-            Said::Exit(_) => {}
+            Said::Exit(_) | Said::Beat(_) | Said::Fact(..) => {}
             Said::Text(text) => {
                 if self.shows {
                     say(format_args!("  {text}"));

@@ -3,6 +3,7 @@
 //! ```text
 //! outrigger-vm [FILTER]…                      the jobs of this repository whose name holds a filter
 //! outrigger-vm run --name X -- COMMAND …      any command, as root in the guest
+//! outrigger-vm versus                         the kernel against the dock
 //! outrigger-vm prepare                        fetches the kernel and makes the root file system, if need be
 //! ```
 //!
@@ -16,16 +17,17 @@ mod kernel;
 mod machine;
 mod root;
 mod store;
+mod versus;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
 use outrigger_testkit::figures::say;
 
-use crate::job::{Boot, File, Job};
+use crate::job::{Boot, Failing, File, Job};
 use crate::kernel::Kernel;
 use crate::store::Store;
 
@@ -58,6 +60,14 @@ struct Place {
 enum Command {
     /// Fetch the kernel and make the root file system, if that was not done.
     Prepare,
+    /// Give content with a fault to the same code as a kernel module and in a docked engine; print a table.
+    Versus {
+        /// Where the table is written as JSON.
+        #[arg(long)]
+        report: Option<PathBuf>,
+        /// Play the rows whose side holds one of these; all of them without any.
+        filters: Vec<String>,
+    },
     /// Run a command as root in the guest; ends with its status.
     Run {
         /// What the job is called.
@@ -83,10 +93,14 @@ enum Command {
 
 fn main() -> Result<ExitCode> {
     let Arguments { place, filters, command } = Arguments::parse();
-    let store = Store::open(place.cache)?;
+    let store = Store::open(place.cache.clone())?;
     let jobs = match command {
         None => job::of_this_repository()?,
         Some(Command::Prepare) => Vec::new(),
+        Some(Command::Versus { report, filters }) => {
+            let report = report.unwrap_or_else(versus::default_report);
+            return versus(&store, &place, &report, &filters);
+        }
         Some(Command::Run { name, with, limit, memory, systemd, command }) => vec![Job {
             name,
             files: with.iter().map(|text| File::parse(text)).collect::<Result<_>>()?,
@@ -95,6 +109,7 @@ fn main() -> Result<ExitCode> {
             limit: Duration::from_secs(limit),
             memory_mib: memory,
             boot: if systemd { Boot::Systemd } else { Boot::Script },
+            failing: Failing::Ends,
             shows_output: true,
         }],
     };
@@ -108,11 +123,10 @@ fn main() -> Result<ExitCode> {
         filters.join(" or "),
         jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>().join(", ")
     );
-    let root = root::image(&store).context("cannot make the guest's root file system")?;
+    let root = root(&store)?;
     let mut broken = Vec::new();
     for name in &place.kernel {
-        let kernel =
-            Kernel::get(&store, name).with_context(|| format!("cannot get the kernel {name}"))?;
+        let kernel = kernel(&store, name)?;
         for job in &chosen {
             if !machine::run(&kernel, &root, job, place.verbose)? {
                 broken.push(format!("{} on {}", job.name, kernel.release));
@@ -123,4 +137,24 @@ fn main() -> Result<ExitCode> {
     broken.iter().for_each(|name| say(format_args!("failed: {name}")));
     say(format_args!("{} jobs held, {} failed", ran - broken.len(), broken.len()));
     Ok(if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn versus(store: &Store, place: &Place, report: &Path, filters: &[String]) -> Result<ExitCode> {
+    let root = root(store)?;
+    let [name] = place.kernel.as_slice() else {
+        bail!(
+            "the kernel against the dock is played on one kernel at a time, not on {:?}",
+            place.kernel
+        )
+    };
+    let held = versus::run(store, &kernel(store, name)?, &root, report, filters, place.verbose)?;
+    Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn root(store: &Store) -> Result<PathBuf> {
+    root::image(store).context("cannot make the guest's root file system")
+}
+
+fn kernel(store: &Store, name: &str) -> Result<Kernel> {
+    Kernel::get(store, name).with_context(|| format!("cannot get the kernel {name}"))
 }

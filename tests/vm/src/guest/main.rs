@@ -4,18 +4,23 @@
 //! outrigger-vm-guest machine open|closed     programs, stopped engines, faults under load
 //! outrigger-vm-guest boot-setup              has systemd start the platform early
 //! outrigger-vm-guest booted                  what systemd started came up under protection
+//! outrigger-vm-guest versus kernel|preflight content with a fault, for code in the kernel or docked
 //! ```
 
 mod booted;
+mod docked;
 mod faults;
 mod machine;
 mod programs;
 mod report;
 mod shell;
 mod stopped;
+mod versus;
 mod waits;
+mod work;
 
 use std::env;
+use std::path::Path;
 use std::process::ExitCode;
 
 use outrigger_testkit::agent;
@@ -34,8 +39,13 @@ fn main() -> ExitCode {
         ["machine", "closed"] => machine::run(true, &mut report),
         ["boot-setup"] => booted::prepare(),
         ["booted"] => booted::run(&mut report),
+        ["versus", "kernel"] => versus::kernel(),
+        ["versus", "preflight"] => docked::preflight(),
+        [role @ (work::OPENS | work::STARTS), folder, number] => {
+            work::run(role, Path::new(folder), number)
+        }
         _ => Err(anyhow::anyhow!(
-            "usage: outrigger-vm-guest machine open|closed, boot-setup or booted"
+            "usage: outrigger-vm-guest machine open|closed, boot-setup, booted or versus …"
         )),
     };
     if let Err(error) = ran {
