@@ -90,6 +90,7 @@ impl DownloadConfig {
 }
 
 /// The largest value of `key`, whose range fits.
+#[expect(clippy::cast_possible_truncation, reason = "checked, when this is compiled")]
 const fn most(key: &Integer) -> u32 {
     assert!(key.max <= u32::MAX as u64, "a number that is read into less than its range");
     key.max as u32
