@@ -3,6 +3,7 @@
 //! ```text
 //! STATE/updates.db                       the journal: SQLite, one row a transition, hash-chained
 //! STATE/updates.lock                     held by whoever changes anything; says who
+//! STATE/updates.reserve{,-2}             given up for a way back on a full disk
 //! STATE/engines/NAME/{code,content}/a    two slots each: one is in force, one is being filled,
 //!                                  /b    tried out, or kept from before
 //! ```
@@ -43,6 +44,7 @@ mod lock;
 mod machine;
 mod notes;
 mod reader;
+mod reserve;
 mod slots;
 mod trial;
 mod types;
@@ -55,6 +57,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use outrigger_api::release::{Part, State};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rustix::io::Errno;
 
 pub use error::StoreError;
 pub use reader::Reader;
@@ -66,6 +69,7 @@ pub use types::{
 use chain::Entry;
 use database::Database;
 use lock::Lock;
+use reserve::Reserve;
 use slots::Slots;
 
 /// The name under which a release is rejected that another one displaced from its slot.
@@ -76,6 +80,10 @@ pub const SUPERSEDED: &str = "superseded";
 pub struct Store {
     reader: Reader,
     slots: Slots,
+    /// Whether the disk was too full to open the journal for a change.
+    full: bool,
+    // Made again, if need be, when the journal is closed and has given its room back.
+    reserve: Reserve,
     // Last: let go when everything else is closed.
     _lock: Lock,
 }
@@ -84,18 +92,31 @@ impl Store {
     /// Opens the store in `state_dir`, makes what is missing of it (mode 0700), checks the journal, and clears
     /// what a cut left half.
     ///
+    /// On a disk without room it opens as well, if there is a journal: to be looked at, and for the ways back
+    /// ([`reject`](Self::reject), [`roll_back`](Self::roll_back), [`withdraw`](Self::withdraw),
+    /// [`send_back`](Self::send_back)), for which it keeps a reserve. Other changes are [`StoreError::DiskFull`] then.
+    ///
     /// # Errors
     ///
     /// [`StoreError::Locked`] if another process has it; [`StoreError::Damaged`], [`StoreError::Newer`] or
-    /// [`StoreError::JournalGone`] if the journal cannot be trusted with a change; [`StoreError::DiskFull`];
-    /// [`StoreError::Exposed`] if others may write to the folder.
+    /// [`StoreError::JournalGone`] if the journal cannot be trusted with a change; [`StoreError::DiskFull`] if there
+    /// is no room to make one; [`StoreError::Exposed`] if others may write to the folder.
     pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
         let slots = Slots::open(state_dir)?;
         let lock = Lock::take(&slots)?;
-        let database = Database::open(&slots)?;
-        let reader = Reader::new(slots.path(), Some(database));
-        let mut store = Self { reader, slots, _lock: lock };
+        let reserve = Reserve::of(&slots)?;
+        let (database, full) = match Database::open(&slots) {
+            Ok(database) => (Some(database), false),
+            Err(error @ StoreError::DiskFull { .. }) => match Database::open_read(&slots)? {
+                Some(database) => (Some(database), true),
+                None => return Err(error),
+            },
+            Err(error) => return Err(error),
+        };
+        let reader = Reader::new(slots.path(), database);
+        let mut store = Self { reader, slots, full, reserve, _lock: lock };
         store.clear_half()?;
+        store.reserve.keep();
         Ok(store)
     }
 
@@ -218,7 +239,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         types::within("a rejection's name", &rejection.name)?;
-        self.change(|tx| {
+        self.change_back(|tx| {
             let (_, from) = machine::find(tx, release)?;
             if from.is_some_and(machine::is_in_force) {
                 return Err(StoreError::Transition { release, from, to: State::Rejected });
@@ -229,6 +250,46 @@ impl Store {
 
     /// One transaction; what it was for is done as a whole and on the disk, or not at all.
     fn change<T>(
+        &mut self,
+        act: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        // What the reserve makes room for is the way back alone.
+        if self.full || self.reserve.is_given_up() {
+            let path = self.slots.path().join(database::NAME);
+            return Err(StoreError::file("write to", path, Errno::NOSPC));
+        }
+        self.transact(act)
+    }
+
+    /// The same for what must be possible without room: a way back.
+    fn change_back<T>(
+        &mut self,
+        act: impl Fn(&Transaction<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        if !self.full {
+            match self.transact(&act) {
+                Err(StoreError::DiskFull { .. }) if self.reserve.give_up() => {}
+                done => return done,
+            }
+        }
+        self.reserve.give_up();
+        // Closed first: whoever reads where there is no room may keep everybody else out.
+        self.reader.database = None;
+        let opened = Database::open(&self.slots);
+        self.full = opened.is_err();
+        match opened {
+            Ok(database) => {
+                self.reader.database = Some(database);
+                self.transact(act)
+            }
+            Err(error) => {
+                self.reader.database = Database::open_read(&self.slots)?;
+                Err(error)
+            }
+        }
+    }
+
+    fn transact<T>(
         &mut self,
         act: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {

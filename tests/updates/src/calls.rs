@@ -231,9 +231,8 @@ impl Watch {
                 node.map(|node| Pending::Map { node })
             }
             // What would change a file past this model, if it was one of ours.
-            libc::SYS_fallocate | libc::SYS_pwritev2 | libc::SYS_sendfile => {
-                self.unmodelled(&task, number, a)?
-            }
+            libc::SYS_fallocate => self.allocating(&task, a, b, c + d)?,
+            libc::SYS_pwritev2 | libc::SYS_sendfile => self.unmodelled(&task, number, a)?,
             libc::SYS_copy_file_range | libc::SYS_splice => self.unmodelled(&task, number, c)?,
             libc::SYS_io_uring_setup => bail!("io_uring is not modelled"),
             _ => self.begin_old(&task, number, arguments)?,
@@ -383,6 +382,20 @@ impl Watch {
             None => task.position(descriptor, metadata.len())?,
         };
         Ok(Some(Pending::Write { node, at, from }))
+    }
+
+    /// A file is given room up to `end`; what it had is kept, the rest is zeros.
+    fn allocating(
+        &self,
+        task: &Task,
+        descriptor: u64,
+        mode: u64,
+        end: u64,
+    ) -> Result<Option<Pending>> {
+        let Some(node) = self.of(task, descriptor) else { return Ok(None) };
+        ensure!(mode == 0, "fallocate with mode {mode:#x} is not modelled");
+        let len = fs::metadata(task.descriptor(descriptor))?.len();
+        Ok(Some(Pending::Resize { node, to: end.max(len) }))
     }
 
     fn making(&self, task: &Task, folder: u64, path: u64) -> Result<Option<Pending>> {

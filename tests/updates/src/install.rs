@@ -142,7 +142,7 @@ fn files(version: &str) -> [(&'static str, Vec<u8>); 3] {
 }
 
 /// Writes the files, as an unpacker does that leaves durability to the store.
-fn unpack(folder: BorrowedFd<'_>, version: &str) -> io::Result<()> {
+pub(crate) fn unpack(folder: BorrowedFd<'_>, version: &str) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
     rustix::fs::mkdirat(folder, "rules", Mode::from_raw_mode(0o700))?;
     rustix::fs::chmodat(folder, "rules", Mode::from_raw_mode(FOLDER_MODE), AtFlags::empty())?;
@@ -158,7 +158,7 @@ const FOLDER_MODE: u32 = 0o755;
 const FILE_MODE: u32 = 0o644;
 
 /// The digest of a version's tree, wherever it lies.
-fn expected(version: &str) -> Digest {
+pub(crate) fn expected(version: &str) -> Digest {
     let files = files(version).into_iter();
     let mut entries: BTreeMap<PathBuf, tree::Entry> =
         files.map(|(path, content)| (path.into(), (FILE_MODE, Some(content)))).collect();
@@ -261,22 +261,23 @@ fn on_probation(state: &Path) -> Result<Option<String>> {
     Ok(content.map(|(_, active)| active.version.to_string()))
 }
 
-fn whole(dir: &Path, tree: Digest) -> Result<()> {
+pub(crate) fn whole(dir: &Path, tree: Digest) -> Result<()> {
     let found = Digest(tree::digest(dir)?);
     ensure!(found == tree, "{} is {found}, and {tree} was staged", dir.display());
     Ok(())
 }
 
 /// Every slot folder is spoken of by the journal, and what is there is whole.
-fn no_half_slots(store: &Store, state: &Path) -> Result<()> {
+///
+/// # Errors
+///
+/// The store's, or that it is not so.
+pub fn no_half_slots(store: &Store, state: &Path) -> Result<()> {
     for part in Part::ALL {
-        let active = store.active(&engine()?, part)?.map(|active| (active.slot, active.tree));
-        let standby = store.standby(&engine()?, part)?.map(|standby| (standby.slot, standby.tree));
         let mut spoken_of = BTreeSet::new();
-        for (slot, tree) in active.into_iter().chain(standby) {
-            let dir = state.join("engines").join(engine()?.as_str()).join(part.name());
-            whole(&dir.join(slot.name()), tree)?;
-            spoken_of.insert(slot);
+        for lies in store.lying(&engine()?, part)? {
+            whole(&lies.dir, lies.tree)?;
+            spoken_of.insert(lies.slot);
         }
         for slot in Slot::ALL {
             let dir = state.join(format!("engines/{}/{part}/{slot}", engine()?));

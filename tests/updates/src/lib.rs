@@ -8,10 +8,10 @@
 //! ```
 //!
 //! [`Scenario`] is all that there is to replace: what is run, on what, and what must hold afterwards. It may be any
-//! program, with threads and children; [`install`] is a small one.
+//! program, with threads and children; [`install`] is a small one, and [`deeds`] what comes after an install.
 //!
 //! Besides, [`kill`] kills the program as each of its system calls begins, [`full`] refuses it everything that takes
-//! room from there on, and [`cut::explore_after_kills`] cuts off the run that follows upon a killed one.
+//! room from there on, or fills a disk for real, and [`cut::explore_after_kills`] cuts off the run that follows upon a killed one.
 //!
 //! # The model of the disk
 //!
@@ -39,12 +39,14 @@
 
 pub mod command;
 pub mod cut;
+pub mod deeds;
 pub mod disk;
 pub mod full;
 pub mod install;
 pub mod kill;
 pub mod log;
 pub mod scenario;
+pub mod small;
 mod sys;
 pub mod trace;
 pub mod tree;

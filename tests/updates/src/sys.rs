@@ -22,6 +22,14 @@ pub(crate) fn traced_from_exec(command: &mut Command) {
     unsafe { command.pre_exec(trace_me) };
 }
 
+/// Gives this thread mounts of its own, and the processes and threads that it starts from now on.
+pub(crate) fn own_mounts() -> io::Result<()> {
+    // SAFETY: takes an integer. The other threads of the process keep the mounts, root and working folder that they
+    // have; this one's become its own, and nothing is shared with it that is referred to by them.
+    let result = unsafe { libc::unshare(libc::CLONE_NEWNS) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 fn request(request: c_uint, pid: pid_t, address: usize, data: usize) -> io::Result<c_long> {
     // SAFETY: every caller below passes numbers for both arguments, but for `call`, whose buffer outlives the request.
     let result = unsafe {

@@ -11,6 +11,7 @@ use libc::pid_t;
 
 use crate::calls::{self, Pending, Watch};
 use crate::log::Log;
+use crate::small::Filler;
 use crate::sys::{self, Call, News};
 
 /// How a traced program ended.
@@ -34,6 +35,7 @@ pub struct Run {
 #[derive(Debug)]
 pub struct Tracer {
     watch: Option<Watch>,
+    filler: Option<Filler>,
 }
 
 /// What is done to a program while it runs.
@@ -48,6 +50,8 @@ pub enum Fate {
     KilledAtSync(u64),
     /// From its system call of this number on, nothing of the folder may grow: `ENOSPC`.
     FullFrom(u64),
+    /// As its system call of this number begins, the disk is filled, for real.
+    FilledAt(u64),
 }
 
 impl Tracer {
@@ -57,12 +61,17 @@ impl Tracer {
     ///
     /// If something in it cannot be read.
     pub fn noting(root: &Path) -> Result<Self> {
-        Ok(Self { watch: Some(Watch::new(root)?) })
+        Ok(Self { watch: Some(Watch::new(root)?), filler: None })
     }
 
     /// One that only counts.
     pub fn counting() -> Self {
-        Self { watch: None }
+        Self { watch: None, filler: None }
+    }
+
+    /// One that only counts, and fills a disk.
+    pub fn filling(filler: Filler) -> Self {
+        Self { watch: None, filler: Some(filler) }
     }
 
     /// What was noted.
@@ -86,6 +95,7 @@ impl Tracer {
         let root = pid_t::try_from(child.id())?;
         let mut follower = Follower {
             watch: self.watch.as_mut(),
+            filler: self.filler.as_ref(),
             fate,
             root,
             tasks: HashMap::new(),
@@ -127,6 +137,7 @@ enum Middle {
 
 struct Follower<'watch> {
     watch: Option<&'watch mut Watch>,
+    filler: Option<&'watch Filler>,
     fate: Fate,
     root: pid_t,
     /// Every task that is traced.
@@ -192,6 +203,11 @@ impl Follower<'_> {
                 self.calls += 1;
                 if matches!(self.fate, Fate::KilledAt(last) if self.calls >= last) {
                     return Ok(false);
+                }
+                if let (Fate::FilledAt(number), Some(filler)) = (self.fate, self.filler)
+                    && self.calls == number
+                {
+                    filler.fill()?;
                 }
                 let full = matches!(self.fate, Fate::FullFrom(first) if self.calls >= first);
                 let Some(watch) = &self.watch else { return Ok(true) };

@@ -265,6 +265,10 @@ fn told(path: PathBuf, source: rusqlite::Error) -> StoreError {
         };
     };
     let free = free_beside(&path);
+    if matches!(code, Code::SystemIoFailure | Code::CannotOpen) && no_name_beside(&path) {
+        let what = "make a file (df -i: no inode is free) beside";
+        return StoreError::DiskFull { what, path, needed: None, free };
+    }
     match code {
         Code::DiskFull => {
             StoreError::DiskFull { what: "write to the journal", path, needed: None, free }
@@ -298,6 +302,12 @@ pub(super) fn is_full_below(error: &(dyn Error + 'static)) -> bool {
         at = error.source();
     }
     false
+}
+
+/// Whether the file system where `path` is or would be has room for no other file, however small.
+fn no_name_beside(path: &Path) -> bool {
+    let stat = path.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok());
+    stat.is_some_and(|stat| stat.f_files > 0 && stat.f_favail == 0)
 }
 
 /// Free bytes where `path` is or would be; 0 if nobody can say.

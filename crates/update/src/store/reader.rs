@@ -122,26 +122,33 @@ impl Reader {
     /// [`StoreError::Damaged`], or SQLite's.
     pub fn standby(&self, engine: &EngineName, part: Part) -> Result<Option<Standby>, StoreError> {
         let active = self.active(engine, part)?.map(|active| active.slot);
-        self.ask(None, |connection| {
+        let lying = self.lying(engine, part)?;
+        Ok(lying.into_iter().find(|lies| Some(lies.slot) != active))
+    }
+
+    /// What lies whole in the slots of a part, in force or not.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Damaged`], or SQLite's.
+    pub fn lying(&self, engine: &EngineName, part: Part) -> Result<Vec<Standby>, StoreError> {
+        self.ask(Vec::new(), |connection| {
             let mut statement = connection.prepare(
                 "SELECT slot, release, tree FROM slots WHERE engine = ?1 AND part = ?2 ORDER BY slot",
             )?;
             let mut rows = statement.query(params![engine.as_str(), part.name()])?;
+            let mut lying = Vec::new();
             while let Some(row) = rows.next()? {
                 let slot: String = row.get(0)?;
                 let slot = chain::slot_named(&slot)?;
-                if Some(slot) == active {
-                    continue;
-                }
-                return self
-                    .lying(connection, ReleaseId(row.get(1)?), slot, Digest(row.get(2)?))
-                    .map(Some);
+                let (release, tree) = (ReleaseId(row.get(1)?), Digest(row.get(2)?));
+                lying.push(self.laid(connection, release, slot, tree)?);
             }
-            Ok(None)
+            Ok(lying)
         })
     }
 
-    fn lying(
+    fn laid(
         &self,
         connection: &Connection,
         release: ReleaseId,

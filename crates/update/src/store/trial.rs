@@ -125,7 +125,7 @@ impl Store {
         choose: impl Fn(&mut Vec<Standing>) -> Result<(), StoreError>,
     ) -> Result<Vec<WentBack>, StoreError> {
         types::within("a rejection's name", &rejection.name)?;
-        self.change(|tx| {
+        self.change_back(|tx| {
             let mut standing = machine::parts_in_force(tx, engine)?;
             choose(&mut standing)?;
             let back = |one| machine::go_back(tx, one, way, rejection, now);

@@ -295,7 +295,7 @@ pub struct WentBack {
     pub to: Option<Version>,
 }
 
-/// What lies in the slot that is not in force: a release under way, or one from before.
+/// What lies whole in a slot: a release under way, one from before, or the one in force.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Standby {
     /// Its entry.

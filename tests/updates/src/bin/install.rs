@@ -1,8 +1,9 @@
-//! The program that is cut off: an install through the store, or a single file replaced.
+//! The program that is cut off: an install through the store, what is done after it, or a single file replaced.
 //!
 //! ```text
 //! outrigger-test-install store {right|late-files|files-after-commit} STATE VERSION
 //! outrigger-test-install look at STATE -
+//! outrigger-test-install {trial|roll-back|roll-back-first|withdraw|send-back|notes} {right|part-by-part|early} STATE -
 //! outrigger-test-install file {durable|unsynced-file|unsynced-folder} FOLDER VERSION
 //! ```
 
@@ -13,6 +14,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use outrigger_api::release::Part;
+use outrigger_update_tests::deeds::{self, Care, Deed};
 use outrigger_update_tests::install::{self, Manner};
 
 fn main() -> ExitCode {
@@ -28,7 +30,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &[String]) -> Result<()> {
     let [what, manner, folder, version] = arguments else {
-        bail!("four words are needed: store, look or file, a manner, a folder, a version");
+        bail!("four words are needed: store, look, file or a deed, a manner, a folder, a version");
     };
     match what.as_str() {
         "store" => {
@@ -42,7 +44,13 @@ fn run(arguments: &[String]) -> Result<()> {
             Ok(())
         }
         "file" => replace(Path::new(folder), version, manner),
-        _ => bail!("{what:?} is none of store, look, file"),
+        deed => {
+            let deed = Deed::ALL.into_iter().find(|(name, _)| *name == deed);
+            let (_, deed) = deed.context("it is none of store, look, file, and no deed")?;
+            let care = Care::ALL.into_iter().find(|(name, _)| name == manner);
+            let (_, care) = care.context("no such manner")?;
+            deeds::act(Path::new(folder), deed, care, &say)
+        }
     }
 }
 

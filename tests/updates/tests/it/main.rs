@@ -3,5 +3,6 @@
 mod client;
 mod command;
 mod cut;
+mod deeds;
 mod preflight;
 mod publishing;

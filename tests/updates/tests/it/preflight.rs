@@ -9,7 +9,8 @@ use anyhow::{Context, Result, ensure};
 use outrigger_testkit::binaries;
 use serde_json::Value;
 
-use lab::{Lab, Tried, root};
+pub(crate) use lab::root;
+use lab::{Lab, Tried};
 
 /// The tests, each skipped, loudly, without root.
 macro_rules! as_root {
