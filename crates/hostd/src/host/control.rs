@@ -30,7 +30,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use self::swap::Swap;
-use super::core::News;
+use super::core::{News, Wants};
 use super::engines::{Link, Presence};
 use super::installed::{Checked, Trees, Version};
 use super::journal::Trouble;
@@ -743,8 +743,9 @@ impl Control {
         let manifest = &spec.manifest;
         let value = json!({ "engine": manifest.name, "version": manifest.version });
         self.host.journal.write("engine-in-shadow", value);
-        let events = Granted::in_full(manifest).asked;
-        self.host.begin_shadow(index, link, events, manifest.fields);
+        let Granted { asked, told, .. } = Granted::in_full(manifest);
+        let wants = Wants { asked, told, fields: manifest.fields };
+        self.host.begin_shadow(index, link, wants);
     }
 
     /// At an engine's first dock: what an earlier host remembered of it holds if its content is the same.

@@ -37,7 +37,7 @@ use super::engines::{Engine, Link, Presence};
 use super::history::{Decider, EntryVote};
 use super::ledger::{self, Ending};
 
-pub(crate) use self::shadow::{Judged, Shadow};
+pub(crate) use self::shadow::{Judged, Shadow, Wants};
 pub(crate) use self::tell::Decided;
 
 /// Cases in engines' hands at a time. Enough to keep eight openers and two processors busy; small, since

@@ -7,13 +7,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use outrigger_api::EventSet;
-use outrigger_api::settings::Fields;
 use outrigger_decision::EngineIndex;
 use outrigger_dock::Doorbell;
 use outrigger_sensor::clock;
 use outrigger_sensor::process::become_important;
 
+use super::core::Wants;
 use super::engines::Link;
 use super::{Host, lock};
 
@@ -41,21 +40,19 @@ pub(crate) fn run(host: &Arc<Host>) {
 }
 
 impl Host {
-    /// A version of the engine in shadow has docked behind `link` and is shown what the engine is asked about
-    /// `events`, with what of it its manifest asks for. A new epoch, so that known files are asked about once
-    /// more.
+    /// A version of the engine in shadow has docked behind `link` and is shown what it `wants` of what the
+    /// engine is asked and told. A new epoch, so that known files are asked about once more.
     pub(super) fn begin_shadow(
         &self,
         index: EngineIndex,
         link: outrigger_supervisor::Link,
-        events: EventSet,
-        fields: Fields,
+        wants: Wants,
     ) {
-        let outrigger_supervisor::Link { events: feed, verdicts, content } = link;
+        let outrigger_supervisor::Link { events, verdicts, content } = link;
         let shadows = {
             let mut core = lock(&self.core);
-            let link = Link::new(feed, verdicts, content);
-            core.begin_shadow(index, link, events, fields, clock::now());
+            let link = Link::new(events, verdicts, content);
+            core.begin_shadow(index, link, wants, clock::now());
             core.shadows()
         };
         self.shadows.store(shadows, Ordering::Release);

@@ -18,8 +18,10 @@ use outrigger_api::settings::Fields;
 use outrigger_api::{CaseId, Event, EventSet, FailureReason, FileKey, Verdict};
 use outrigger_decision::{EngineIndex, EngineSet};
 use outrigger_dock::{Doorbell, PushError, Waker};
+use outrigger_sensor::notice::Seen;
 
 use self::pairs::Pairs;
+use super::tell::{Decided, Ear, tell_one};
 use super::{Core, Intake, News, VERDICTS_MAX, write};
 use crate::host::engines::{Engine, Link};
 
@@ -48,12 +50,21 @@ pub(crate) struct Judged {
     pub(crate) late: bool,
 }
 
+/// What a version in shadow is shown, as far as its engine is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wants {
+    /// The events of which it is shown the questions.
+    pub(crate) asked: EventSet,
+    /// The events that it is told of.
+    pub(crate) told: EventSet,
+    pub(crate) fields: Fields,
+}
+
 /// A version in shadow, docked.
 #[derive(Debug)]
 pub(crate) struct Shadow {
     link: Link,
-    events: EventSet,
-    fields: Fields,
+    wants: Wants,
     pairs: Pairs,
     record: Box<[u8]>,
     /// What was compared and not told yet, and since when the first of it waits, ns.
@@ -62,11 +73,10 @@ pub(crate) struct Shadow {
 }
 
 impl Shadow {
-    fn new(link: Link, events: EventSet, fields: Fields) -> Self {
+    fn new(link: Link, wants: Wants) -> Self {
         Self {
             link,
-            events,
-            fields,
+            wants,
             pairs: Pairs::default(),
             record: vec![0; EVENT_MAX].into_boxed_slice(),
             judged: Vec::new(),
@@ -86,8 +96,8 @@ impl Shadow {
         if !self.link.is_sound() {
             return Ok(());
         }
-        let Self { link, fields, pairs, record, judged, .. } = self;
-        match write(intake, case, index, *fields, link, record) {
+        let Self { link, wants, pairs, record, judged, .. } = self;
+        match write(intake, case, index, wants.fields, link, record) {
             Ok(()) => pairs.open(case, intake, asked, now, judged),
             Err(PushError::Full) => judged.push(pairs::unshown(intake)),
             Err(error @ (PushError::Corrupt(_) | PushError::NoRecord { .. })) => {
@@ -121,9 +131,7 @@ impl Shadow {
                         Err(Broken { reason: FailureReason::Garbage, detail: error.to_string() })
                     }
                 },
-                Err(error) => {
-                    Err(Broken { reason: FailureReason::RingCorrupt, detail: error.to_string() })
-                }
+                Err(error) => Err(broken_ring(&error)),
             };
             if let Err(broken) = heard {
                 self.link.give_up();
@@ -159,6 +167,10 @@ struct Broken {
     detail: String,
 }
 
+fn broken_ring(error: &dyn std::error::Error) -> Broken {
+    Broken { reason: FailureReason::RingCorrupt, detail: error.to_string() }
+}
+
 impl Broken {
     fn news(self, engine: EngineIndex) -> News {
         News::ShadowFault { engine, reason: self.reason, detail: self.detail }
@@ -166,19 +178,12 @@ impl Broken {
 }
 
 impl Core {
-    /// A version of the engine in shadow is shown its questions about `events` from now on, those in hand
-    /// aside. One before it is forgotten.
-    pub(crate) fn begin_shadow(
-        &mut self,
-        index: EngineIndex,
-        link: Link,
-        events: EventSet,
-        fields: Fields,
-        now: u64,
-    ) {
+    /// A version of the engine in shadow is shown from now on what it `wants` of what the engine is asked and
+    /// told, questions in hand aside. One before it is forgotten.
+    pub(crate) fn begin_shadow(&mut self, index: EngineIndex, link: Link, wants: Wants, now: u64) {
         self.end_shadow(index);
         if let Some(engine) = self.engines.get_mut(index.get()) {
-            let mut shadow = Shadow::new(link, events, fields);
+            let mut shadow = Shadow::new(link, wants);
             shadow.since = now;
             engine.shadow = Some(Box::new(shadow));
             self.shadows += 1;
@@ -264,6 +269,41 @@ impl Core {
         }
     }
 
+    /// Tells versions in shadow what their engines are told.
+    pub(super) fn tell_shadows<'a>(
+        &mut self,
+        seen: impl Iterator<Item = (&'a Seen, Option<Decided>)> + Clone,
+        now: u64,
+    ) {
+        if self.shadows == 0 {
+            return;
+        }
+        let Self { engines, news, .. } = self;
+        for (place, engine) in engines.iter_mut().enumerate() {
+            let (Some(shadow), Some(index)) = (&mut engine.shadow, EngineIndex::new(place)) else {
+                continue;
+            };
+            let Shadow { link, wants, record, .. } = &mut **shadow;
+            let told = wants.told.intersection(engine.told);
+            if told.is_empty() {
+                continue;
+            }
+            let ear = Ear { link, told, fields: wants.fields, books: None };
+            if let Err(error) = tell_one(ear, seen.clone(), now, record) {
+                link.give_up();
+                news.push(broken_ring(&error).news(index));
+            }
+        }
+        self.publish_shadows();
+    }
+
+    /// Whether one of them is to be told of a loss.
+    pub(super) fn owes_shadows(&self) -> bool {
+        let shadows = self.engines.iter().filter_map(|engine| engine.shadow.as_deref());
+        let mut sound = shadows.filter(|shadow| shadow.link.is_sound());
+        sound.any(|shadow| shadow.link.events.owes_gaps())
+    }
+
     fn publish_shadows(&mut self) {
         for shadow in self.engines.iter_mut().filter_map(|engine| engine.shadow.as_mut()) {
             let link = &mut shadow.link;
@@ -303,7 +343,8 @@ fn show(
         let (Some(shadow), Some(index)) = (&mut engine.shadow, EngineIndex::new(place)) else {
             continue;
         };
-        let is_its = engine.events.contains(intake.event) && shadow.events.contains(intake.event);
+        let is_its =
+            engine.events.contains(intake.event) && shadow.wants.asked.contains(intake.event);
         if !is_its || poisoned.contains(index) {
             continue;
         }

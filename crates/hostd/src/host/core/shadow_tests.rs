@@ -19,9 +19,14 @@ fn shadowed() -> (Core, Process, Process) {
     active.say(case, Verdict::Allow);
     assert_eq!(collect(&mut core, 2).0.len(), 1);
     let (link, shadow) = Process::new();
-    let events = EventSet::EMPTY.with(Event::FileOpen);
-    core.begin_shadow(SCAN, link, events, Fields::default(), 2);
+    core.begin_shadow(SCAN, link, opens(), 2);
     (core, active, shadow)
+}
+
+fn opens() -> Wants {
+    let asked = EventSet::EMPTY.with(Event::FileOpen);
+    let told = EventSet::EMPTY.with(Event::FileRename);
+    Wants { asked, told, fields: Fields::default() }
 }
 
 /// The same, and both were asked about one file at 10, with time until 1009.
@@ -379,8 +384,7 @@ fn it_gets_content_by_its_own_socket_and_one_that_takes_none_holds_up_nobody() {
     let (mut link, mut shadow) = Process::new();
     let (ours, theirs) = outrigger_dock::content::pair().expect("a socket");
     link.content = Some(ours);
-    let events = EventSet::EMPTY.with(Event::FileOpen);
-    core.begin_shadow(SCAN, link, events, Fields::default(), 2);
+    core.begin_shadow(SCAN, link, opens(), 2);
     let file = tempfile::tempfile().expect("a file");
 
     let mut ended = Vec::new();
@@ -434,4 +438,34 @@ fn nothing_that_a_shadow_says_is_cached() {
     let (ended, _) = collect(&mut core, 30);
 
     assert!(!ended[0].cacheable);
+}
+
+#[test]
+fn what_its_engine_is_told_it_is_told_too_and_nothing_else() {
+    let (mut core, mut active, mut shadow) = shadowed();
+    core.engines[0].told = [Event::FileRename, Event::FileUnlink].into_iter().collect();
+    let before = core.engines[0].books.account(Event::FileOpen).is_some();
+    let notice = |event| Seen::Notice(outrigger_sensor::notice::Notice::new(event, 5));
+
+    core.tell(&[notice(Event::FileRename), notice(Event::FileUnlink)], 10);
+
+    assert!(before);
+    assert_eq!((active.take_all(), shadow.take_all()), (2, 1));
+}
+
+#[test]
+fn notices_that_it_does_not_take_are_dropped_for_it_alone() {
+    let (mut core, mut active, mut shadow) = shadowed();
+    core.engines[0].told = EventSet::EMPTY.with(Event::FileRename);
+    let notice = Seen::Notice(outrigger_sensor::notice::Notice::new(Event::FileRename, 5));
+
+    for now in 10..10_010 {
+        core.tell(std::slice::from_ref(&notice), now);
+        assert_eq!(active.take_all(), 1);
+    }
+
+    assert!(core.owes_shadows());
+    assert!((1..9000).contains(&shadow.take_all()), "what it has room for");
+    core.settle(20_000);
+    assert!(!core.owes_shadows(), "it is told how many it missed");
 }

@@ -7,7 +7,7 @@
 use outrigger_api::record::notice::{DecidedBy, NoticeExtra, write_notice};
 use outrigger_api::record::{EventHeader, present};
 use outrigger_api::settings::Fields;
-use outrigger_api::{Answer, CaseId, FailureReason, Loss, LossCause, Lost};
+use outrigger_api::{Answer, CaseId, EventSet, FailureReason, Loss, LossCause, Lost};
 use outrigger_decision::EngineIndex;
 use outrigger_dock::Told;
 use outrigger_sensor::notice::{Notice, Seen};
@@ -15,6 +15,7 @@ use zerocopy::FromZeros as _;
 
 use super::{Core, News};
 use crate::host::engines::{Engine, Link, Presence};
+use crate::host::ledger::Books;
 
 /// What was decided of an operation that an engine is told of.
 #[derive(Debug, Clone, Copy)]
@@ -53,7 +54,11 @@ impl Core {
             if engine.told.is_empty() {
                 continue;
             }
-            if let Err(error) = tell_one(engine, seen.clone(), now, record)
+            let Engine { told, fields, state, books, .. } = engine;
+            // One that is not docked has no ring: what it is told begins with its next start.
+            let Presence::Docked(link) = state else { continue };
+            let ear = Ear { link, told: *told, fields: *fields, books: Some(books) };
+            if let Err(error) = tell_one(ear, seen.clone(), now, record)
                 && let Some(index) = EngineIndex::new(place)
             {
                 engine.link().into_iter().for_each(Link::give_up);
@@ -61,31 +66,42 @@ impl Core {
                 news.push(News::Fault { engine: index, reason, detail: error.to_string() });
             }
         }
+        self.tell_shadows(seen, now);
+        let owes = self.owes_shadows();
         let links = self.engines.iter_mut().filter_map(Engine::link).filter(|link| link.is_sound());
-        self.owing = links.fold(false, |owing, link| owing | link.events.owes_gaps());
+        self.owing = links.fold(owes, |owing, link| owing | link.events.owes_gaps());
         self.publish(now);
     }
 }
 
-fn tell_one<'a>(
-    engine: &mut Engine,
+/// A process that is told of things.
+pub(super) struct Ear<'a> {
+    pub(super) link: &'a mut Link,
+    pub(super) told: EventSet,
+    pub(super) fields: Fields,
+    /// Where what it is told is entered, if anywhere.
+    pub(super) books: Option<&'a mut Books>,
+}
+
+pub(super) fn tell_one<'a>(
+    ear: Ear<'_>,
     seen: impl Iterator<Item = (&'a Seen, Option<Decided>)>,
     now: u64,
     record: &mut [u8],
 ) -> Result<(), outrigger_dock::PushError> {
-    let Engine { told, fields, state, books, .. } = engine;
-    // One that is not docked has no ring: what it is told begins with its next start.
-    let Presence::Docked(link) = state else { return Ok(()) };
+    let Ear { link, told, fields, mut books } = ear;
     if !link.is_sound() {
         return Ok(());
     }
     for (seen, decided) in seen {
         match seen {
             Seen::Notice(notice) if told.contains(notice.event) => {
-                let len = write(notice, decided, *fields, now, record);
-                match link.events.tell(notice.event, &mut record[..len], now)? {
-                    Told::Yes => books.told(notice.event),
-                    Told::Dropped => books.untold(&Loss {
+                let len = write(notice, decided, fields, now, record);
+                let done = link.events.tell(notice.event, &mut record[..len], now)?;
+                match (done, &mut books) {
+                    (_, None) => {}
+                    (Told::Yes, Some(books)) => books.told(notice.event),
+                    (Told::Dropped, Some(books)) => books.untold(&Loss {
                         events: std::iter::once(notice.event).collect(),
                         lost: Lost::Exactly(1),
                         cause: LossCause::EngineRing,
@@ -94,10 +110,12 @@ fn tell_one<'a>(
             }
             Seen::Notice(_) => {}
             Seen::Loss(loss) => {
-                let events = loss.events.intersection(*told);
+                let events = loss.events.intersection(told);
                 if !events.is_empty() {
                     let loss = Loss { events, ..*loss };
-                    books.untold(&loss);
+                    if let Some(books) = &mut books {
+                        books.untold(&loss);
+                    }
                     link.events.lose(loss);
                 }
             }

@@ -51,6 +51,18 @@ impl Process {
         cases
     }
 
+    /// How many records of any kind lie in its ring; they are handled at once.
+    pub(super) fn take_all(&mut self) -> usize {
+        let mut buf = Vec::with_capacity(EVENT_MAX);
+        let mut count = 0;
+        while let Some(record) = self.events.pop(&mut buf).expect("a sound ring") {
+            let len = record.len();
+            self.events.handled(len);
+            count += 1;
+        }
+        count
+    }
+
     pub(super) fn say(&mut self, case: CaseId, verdict: Verdict) {
         self.say_why(case, verdict, "");
     }
