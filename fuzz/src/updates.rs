@@ -103,4 +103,8 @@ fn write_trials(out: &mut Writer, updates: &UpdatesConfig) {
     out.table("[boot]");
     out.bare("unclean_max", updates.boot.unclean_max);
     out.bare("healthy_ms", updates.boot.healthy_ms);
+    if let Some(key) = &updates.repair.key {
+        out.table("[repair]");
+        out.path("key", key);
+    }
 }

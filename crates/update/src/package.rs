@@ -64,7 +64,7 @@ impl From<&DownloadConfig> for PackageLimits {
 impl PackageLimits {
     /// The widest that any policy allows, for what lies in a slot: it was within the policy of its day.
     pub fn widest() -> Self {
-        Self::from(&DownloadConfig::WIDEST)
+        Self::from(&DownloadConfig::widest())
     }
 }
 

@@ -185,7 +185,7 @@ fn every_key_is_taken() {
 #[test]
 fn no_file_can_widen_the_limits_over_the_widest() {
     let DownloadConfig { package_bytes, unpacked_bytes, files_max, stall_ms, total_ms } =
-        DownloadConfig::WIDEST;
+        DownloadConfig::widest();
     let download = |over: u64| {
         let bytes = unpacked_bytes + over;
         format!(
@@ -197,7 +197,7 @@ fn no_file_can_widen_the_limits_over_the_widest() {
     let widest = UpdatesConfig::parse(&download(0), Path::new("updates.toml"));
     let over = errors(&download(1));
 
-    assert_eq!(widest.map(|updates| updates.download), Ok(DownloadConfig::WIDEST));
+    assert_eq!(widest.map(|updates| updates.download), Ok(DownloadConfig::widest()));
     assert!(over.contains("download.unpacked_bytes: 8589934593 is out of range"), "{over}");
 }
 

@@ -9,9 +9,8 @@ use anyhow::Result;
 use jiff::Timestamp;
 use outrigger_api::EngineName;
 use outrigger_api::release::{Part, State};
-use outrigger_update::store::{
-    Digest, Reader, Rejection, Release, ReleaseId, Store, StoreError, WentBack,
-};
+use outrigger_update::finding::{Finding, Sign};
+use outrigger_update::store::{Digest, Reader, Release, ReleaseId, Store, StoreError, WentBack};
 use semver::Version;
 
 use super::host::{self, Docks};
@@ -19,18 +18,14 @@ use super::{Site, UpdateError, turn};
 use crate::run::Outcome;
 use crate::steps::{Step, Steps};
 
-/// The name under which a release is rejected whose trial was ended by hand.
-const STOPPED: &str = "stopped";
-/// The name under which a release is rejected that was gone back from by hand.
-const SENT_BACK: &str = "sent-back";
-
 /// Ends the trial of `engine`.
 pub(super) fn stop(site: &Site<'_>, engine: &EngineName, steps: &mut Steps<'_>) -> Result<Outcome> {
     if host::docks(site, engine)? == Docks::Yes {
         return by_host("stopped", engine, host::stop(site, engine)?, steps);
     }
     let mut store = turn::open(&site.config.state_dir)?;
-    let rejection = Rejection::new(STOPPED, &format!("its trial was ended by {}", who()));
+    let why = format!("its trial was ended by {}", who());
+    let rejection = Finding::new(Sign::Stopped, why).rejection();
     let shadow = store.shadowing(engine)?;
     let back = store.roll_back(engine, &rejection, Timestamp::now())?;
     for (_, one) in &shadow {
@@ -62,7 +57,8 @@ pub(super) fn back(
         return by_host("back", engine, host::go_back(site, engine, part)?, steps);
     }
     let mut store = turn::open(&site.config.state_dir)?;
-    let rejection = Rejection::for_conduct(SENT_BACK, &format!("sent back by {}", who()));
+    let why = format!("sent back by {}", who());
+    let rejection = Finding::new(Sign::SentBack, why).rejection();
     match store.send_back(engine, part, &rejection, Timestamp::now()) {
         Ok(back) => went_back("back", &back, steps),
         Err(error @ StoreError::NothingBefore { .. }) => {
