@@ -20,7 +20,11 @@ use crate::steps::{Step, Steps};
 
 /// Ends the trial of `engine`.
 pub(super) fn stop(site: &Site<'_>, engine: &EngineName, steps: &mut Steps<'_>) -> Result<Outcome> {
-    if host::docks(site, engine)? == Docks::Yes {
+    let trials = host::trials(site)?.unwrap_or_default();
+    let decides = !Store::open_read(&site.config.state_dir)?.in_probation(engine)?.is_empty();
+    // What stands in shadow without running, since a host would not begin it, is the journal's alone.
+    let runs = decides || trials.iter().any(|trial| trial.engine == *engine);
+    if runs && host::docks(site, engine)? == Docks::Yes {
         return by_host("stopped", engine, host::stop(site, engine)?, steps);
     }
     let mut store = turn::open(&site.config.state_dir)?;
