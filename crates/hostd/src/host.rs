@@ -1,8 +1,8 @@
 //! The host: reads questions, asks engines, answers; starts, feeds and measures engines.
 //!
 //! Threads: `questions` reads and opens cases ([`reader`]); `verdicts` takes votes and `deadlines` ends
-//! what is due (both in [`verdicts`]), and each answers what it ended ([`answers`]); `shadows` listens to versions
-//! that are on trial ([`shadows`]); the main thread looks
+//! what is due (both in [`verdicts`]), and each answers what it ended ([`answers`]); `shadows` shows versions on
+//! trial what was answered ([`shadows`]); the main thread looks
 //! after engines, mounts, configuration and the operator ([`control`]); `journal`, `recording`, the control connections
 //! and the metrics wait for the disk and for people. What questions and verdicts share is one lock
 //! ([`core`]).
@@ -42,7 +42,7 @@ mod verdicts;
 use std::collections::{BTreeMap, HashMap};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
@@ -71,12 +71,13 @@ use self::installed::Version;
 use self::journal::Journal;
 use self::recording::Recorder;
 use self::server::{Desk, Errand};
+use self::shadows::Shadows;
 use self::subscriptions::Granted;
 use crate::keeper;
 use crate::shared::Shared;
 
-/// Descriptors kept aside for the host's own files, sockets, engines and connections.
-const FIXED_DESCRIPTORS: u32 = 768;
+/// Descriptors kept aside for the host's own files, sockets, engines and connections, and what is in shadow.
+const FIXED_DESCRIPTORS: u32 = 768 + shadows::HELD_MAX;
 
 /// Whether any engine looks at the subject, so that questions should come with a handle on it.
 pub(crate) fn looks_at_subjects<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> bool {
@@ -140,10 +141,7 @@ pub(crate) struct Host {
     bells_changed: AtomicU64,
     bells_seen: AtomicU64,
     verdicts: Mutex<Option<Interruptible>>,
-    /// How many engines have a version in shadow.
-    shadows: AtomicUsize,
-    /// Wakes the thread of shadows when that changed.
-    shadow_bell: Doorbell,
+    shadows: Shadows,
     /// When `deadlines` wakes at the latest, ns; the largest number while it sleeps without an alarm.
     alarm: AtomicU64,
     shortest_budget: u64,
@@ -259,8 +257,7 @@ impl Host {
             bells_changed: AtomicU64::new(1),
             bells_seen: AtomicU64::new(0),
             verdicts: Mutex::default(),
-            shadows: AtomicUsize::new(0),
-            shadow_bell: Doorbell::new().context("cannot make a doorbell")?,
+            shadows: Shadows::new().context("cannot make a doorbell")?,
             alarm: AtomicU64::new(0),
             shortest_budget: budgets.min().unwrap_or(clock::ms(50)),
             in_flight_max,
@@ -373,7 +370,7 @@ impl Host {
             for intake in intakes.drain(..) {
                 core.put(intake, now, ended);
             }
-            core.publish(now);
+            core.publish();
             core.take_wakes(&mut wakes);
             core.take_news(&mut news);
         }

@@ -105,6 +105,8 @@ impl Host {
             let _ = group.answer(intake.file, answer);
         }
         let answered_at = clock::now();
+        // From here on nobody waits for what is done.
+        let kept = self.keep_for_shadows(&intake, decided_by, &votes);
         header.add(if answer == Answer::Allow { Tally::Allowed } else { Tally::Denied }, 1);
         if decided_by == Decider::EmptyFile {
             header.add(Tally::Empty, 1);
@@ -139,6 +141,9 @@ impl Host {
             votes,
         };
         self.record(&entry);
+        if let Some(kept) = kept {
+            self.show(intake, case, kept);
+        }
         entry
     }
 
@@ -168,10 +173,12 @@ impl Host {
             path,
             ..Notice::new(intake.event, intake.read_at)
         };
+        let decided = Decided { case, answer, by };
+        self.tell_shadows_decided(&notice, decided);
         let mut wakes = Vec::new();
         {
             let mut core = lock(&self.core);
-            core.tell_decided(notice, Decided { case, answer, by }, answered_at);
+            core.tell_decided(notice, decided, answered_at);
             core.take_wakes(&mut wakes);
         }
         wakes.iter().for_each(Waker::wake);

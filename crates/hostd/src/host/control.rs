@@ -30,7 +30,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use self::swap::Swap;
-use super::core::{News, Wants};
+use super::core::News;
 use super::engines::{Link, Presence};
 use super::installed::{Checked, Trees, Version};
 use super::journal::Trouble;
@@ -39,8 +39,9 @@ use super::machine::{self, Machine};
 use super::metrics;
 use super::notices::{self, Source};
 use super::server::{self, Errand};
+use super::shadows::{self, Wants};
 use super::subscriptions::Granted;
-use super::{Host, VolumeFacts, lock, poisoned, shadows, status, verdicts};
+use super::{Host, VolumeFacts, lock, poisoned, status, verdicts};
 use crate::keeper;
 use crate::shared::{SECOND, hear, signal};
 

@@ -9,11 +9,10 @@
 //! himself.
 
 mod empty;
-mod shadow;
 mod swap;
 mod tell;
 #[cfg(test)]
-mod test_kit;
+pub(crate) mod test_kit;
 
 use std::os::fd::{AsFd as _, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
@@ -37,8 +36,8 @@ use super::engines::{Engine, Link, Presence};
 use super::history::{Decider, EntryVote};
 use super::ledger::{self, Ending};
 
-pub(crate) use self::shadow::{Judged, Shadow, Wants};
-pub(crate) use self::tell::Decided;
+pub(crate) use self::tell::{Decided, Ear, tell_one};
+pub(crate) use super::shadows::Judged;
 
 /// Cases in engines' hands at a time. Enough to keep eight openers and two processors busy; small, since
 /// it is what a newcomer waits behind.
@@ -106,8 +105,6 @@ struct Waiting {
     /// Engines of which two processes were asked, since one was replaced meanwhile: the first answer
     /// counts.
     twice: EngineSet,
-    /// Engines that are not asked about the object, since they ended on it.
-    poisoned: EngineSet,
     /// Whether it counts towards the window.
     in_window: bool,
     /// When its engines were asked, ns; means something only in the window.
@@ -174,10 +171,6 @@ pub(crate) struct Core {
     news: Vec<News>,
     /// An engine is to be told of a loss.
     owing: bool,
-    /// How many engines have a version in shadow.
-    shadows: usize,
-    /// What was handed out and versions in shadow were not shown yet; empty while there are none.
-    fresh: Vec<(u32, CaseId)>,
 }
 
 /// The questions that wait, by their token.
@@ -215,8 +208,6 @@ impl Core {
             wake: Vec::new(),
             news: Vec::new(),
             owing: false,
-            shadows: 0,
-            fresh: Vec::new(),
         }
     }
 
@@ -285,7 +276,6 @@ impl Core {
                     asked,
                     dispatched: EngineSet::EMPTY,
                     twice: EngineSet::EMPTY,
-                    poisoned,
                     in_window: false,
                     asked_at: 0,
                 });
@@ -302,9 +292,7 @@ impl Core {
                 let ending = Ending::unasked(now);
                 ledger::enter(&closed, &ending, &mut self.engines);
                 self.table.empty.ended_of(&intake, &closed);
-                let done = finish(intake, &closed, None);
-                self.show_unasked(&done.intake, done.case, poisoned, now);
-                ended.push(done);
+                ended.push(finish(intake, &closed, None));
             }
             Err(_) => {
                 self.table.free.push(token);
@@ -364,9 +352,6 @@ impl Core {
             waiting.in_window = true;
             waiting.asked_at = now;
             shares.take(waiting.intake.line());
-            if self.shadows > 0 {
-                self.fresh.push((token, waiting.case));
-            }
         }
         for index in waiting.asked.difference(waiting.dispatched).iter() {
             let Some(engine) = self.engines.get_mut(index.get()) else { continue };
@@ -398,8 +383,8 @@ impl Core {
         }
     }
 
-    /// Publishes what was written, and notes who must be woken; then versions in shadow are shown it.
-    pub(crate) fn publish(&mut self, now: u64) {
+    /// Publishes what was written, and notes who must be woken.
+    pub(crate) fn publish(&mut self) {
         for engine in &mut self.engines {
             if let Some(link) = engine.link()
                 && std::mem::take(&mut link.unpublished)
@@ -407,9 +392,6 @@ impl Core {
             {
                 self.wake.push(link.events.waker());
             }
-        }
-        if !self.fresh.is_empty() {
-            self.show_fresh(now);
         }
     }
 
@@ -425,7 +407,7 @@ impl Core {
         if self.owing {
             self.settle(now);
         }
-        self.publish(now);
+        self.publish();
     }
 
     /// Whether any engine has said something that was not taken yet.
@@ -462,9 +444,7 @@ impl Core {
             };
             let Self { arbiter, table, engines, news, .. } = self;
             let again = engines[place].take_back(vote.case, |case| table.is_open(case));
-            let taken = arbiter.vote(index, vote.case, vote.verdict, vote.detail, now);
-            let counts = matches!(taken, Ok(_) | Err(Rejected::Moot));
-            match taken {
+            match arbiter.vote(index, vote.case, vote.verdict, vote.detail, now) {
                 Ok(Some(closed)) => table.conclude(engines, &closed, ended),
                 Ok(None) => {}
                 // The process before it was faster.
@@ -475,9 +455,6 @@ impl Core {
                         news.push(News::Fault { engine: index, reason, detail });
                     }
                 }
-            }
-            if counts {
-                engines[place].note_for_shadow(&vote, now);
             }
         }
     }
@@ -507,7 +484,7 @@ impl Core {
             .map(|(token, _)| token)
             .collect();
         waiting.into_iter().for_each(|token| self.dispatch(token, now));
-        self.publish(now);
+        self.publish();
     }
 
     /// An engine is gone: its questions end at once by the merge rule. Returns what it most likely
@@ -532,7 +509,7 @@ impl Core {
             });
         }
         self.next_turns(now);
-        self.publish(now);
+        self.publish();
         in_hand
     }
 
@@ -639,7 +616,7 @@ fn finish(intake: Intake, closed: &Closed<'_>, absent: Option<FailureReason>) ->
 }
 
 /// Writes one record into an engine's ring, its content descriptor first.
-fn write(
+pub(crate) fn write(
     intake: &Intake,
     case: CaseId,
     index: EngineIndex,

@@ -10,7 +10,6 @@ use outrigger_decision::poison::Object as PoisonObject;
 use outrigger_decision::policy::{EngineFacts, Standing};
 use outrigger_dock::{Feed, VerdictReader};
 
-use super::core::Shadow;
 use super::ledger::Books;
 use super::subscriptions::Granted;
 
@@ -35,8 +34,6 @@ pub(crate) struct Engine {
     pub(crate) state: Presence,
     /// The process that was replaced, until it has finished.
     pub(crate) former: Option<Former>,
-    /// A version of it in shadow, which is asked nothing and shown everything.
-    pub(crate) shadow: Option<Box<Shadow>>,
     pub(crate) books: Books,
     handed: VecDeque<Handed>,
 }
@@ -127,7 +124,6 @@ impl Engine {
             grant: if manifest.content { config.content.clone() } else { ContentGrant::None },
             state: Presence::Coming,
             former: None,
-            shadow: None,
             books: Books::new(subscribed),
             handed: VecDeque::new(),
         }
@@ -257,7 +253,6 @@ mod tests {
             grant: ContentGrant::None,
             state: Presence::Coming,
             former: None,
-            shadow: None,
             books: Books::new(EventSet::EMPTY),
             handed: VecDeque::new(),
         }

@@ -158,6 +158,9 @@ impl Host {
                 core.take_news(&mut news);
             }
             wakes.drain(..).for_each(|waker: Waker| waker.wake());
+            if let Some(batch) = batch {
+                self.tell_shadows(batch, clock::now());
+            }
             self.to_control.news(std::mem::take(&mut news));
             if batch.is_none() {
                 return owes;

@@ -150,8 +150,7 @@ fn take_in(
         slot.question(question.event, true, group, deadline);
     }
     let path = || identity::path(question.file);
-    let is_shown = facts.wants_path || host.history.is_watched() || host.is_shadowed();
-    let known_path = is_shown.then(path).flatten();
+    let known_path = (facts.wants_path || host.history.is_watched()).then(path).flatten();
     let content = facts
         .readers
         .iter()

@@ -37,7 +37,7 @@ impl Core {
             }
             self.dispatch(token, now);
         }
-        self.publish(now);
+        self.publish();
     }
 
     /// The process that was replaced is not looked at any more.

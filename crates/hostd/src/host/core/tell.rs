@@ -66,24 +66,27 @@ impl Core {
                 news.push(News::Fault { engine: index, reason, detail: error.to_string() });
             }
         }
-        self.tell_shadows(seen, now);
-        let owes = self.owes_shadows();
         let links = self.engines.iter_mut().filter_map(Engine::link).filter(|link| link.is_sound());
-        self.owing = links.fold(owes, |owing, link| owing | link.events.owes_gaps());
-        self.publish(now);
+        self.owing = links.fold(false, |owing, link| owing | link.events.owes_gaps());
+        self.publish();
     }
 }
 
 /// A process that is told of things.
-pub(super) struct Ear<'a> {
-    pub(super) link: &'a mut Link,
-    pub(super) told: EventSet,
-    pub(super) fields: Fields,
+pub(crate) struct Ear<'a> {
+    pub(crate) link: &'a mut Link,
+    pub(crate) told: EventSet,
+    pub(crate) fields: Fields,
     /// Where what it is told is entered, if anywhere.
-    pub(super) books: Option<&'a mut Books>,
+    pub(crate) books: Option<&'a mut Books>,
 }
 
-pub(super) fn tell_one<'a>(
+/// Tells one process of `seen` what it wants of it, and of what it missed.
+///
+/// # Errors
+///
+/// If it broke its ring.
+pub(crate) fn tell_one<'a>(
     ear: Ear<'_>,
     seen: impl Iterator<Item = (&'a Seen, Option<Decided>)>,
     now: u64,

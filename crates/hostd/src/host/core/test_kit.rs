@@ -16,11 +16,11 @@ use super::{Core, Intake, Link};
 use crate::host::engines::Engine;
 
 /// Data bytes of a ring.
-pub(super) const RING: u32 = 1 << 19;
-pub(super) const SCAN: EngineIndex = EngineIndex::FIRST;
+pub(crate) const RING: u32 = 1 << 19;
+pub(crate) const SCAN: EngineIndex = EngineIndex::FIRST;
 
 /// An engine's end of its rings.
-pub(super) struct Process {
+pub(crate) struct Process {
     events: EventReader,
     verdicts: VerdictWriter,
     /// The memory of both, as it has it.
@@ -28,7 +28,7 @@ pub(super) struct Process {
 }
 
 impl Process {
-    pub(super) fn new() -> (Link, Self) {
+    pub(crate) fn new() -> (Link, Self) {
         let (events, their_events) = EventWriter::create(RING).expect("a ring");
         let (verdicts, their_verdicts) = VerdictReader::create(RING).expect("a ring");
         let copy = |fd: &OwnedFd| fd.try_clone().expect("a descriptor");
@@ -41,7 +41,7 @@ impl Process {
     }
 
     /// The questions that lie in its ring.
-    pub(super) fn take(&mut self) -> Vec<CaseId> {
+    pub(crate) fn take(&mut self) -> Vec<CaseId> {
         let mut cases = Vec::new();
         let mut buf = Vec::with_capacity(EVENT_MAX);
         while let Some(record) = self.events.pop(&mut buf).expect("a sound ring") {
@@ -52,7 +52,7 @@ impl Process {
     }
 
     /// How many records of any kind lie in its ring; they are handled at once.
-    pub(super) fn take_all(&mut self) -> usize {
+    pub(crate) fn take_all(&mut self) -> usize {
         let mut buf = Vec::with_capacity(EVENT_MAX);
         let mut count = 0;
         while let Some(record) = self.events.pop(&mut buf).expect("a sound ring") {
@@ -63,28 +63,33 @@ impl Process {
         count
     }
 
-    pub(super) fn say(&mut self, case: CaseId, verdict: Verdict) {
+    /// It goes to sleep, or says that it does.
+    pub(crate) fn doze(&mut self) {
+        self.events.doorbell().arm();
+    }
+
+    pub(crate) fn say(&mut self, case: CaseId, verdict: Verdict) {
         self.say_why(case, verdict, "");
     }
 
-    pub(super) fn say_why(&mut self, case: CaseId, verdict: Verdict, why: &str) {
+    pub(crate) fn say_why(&mut self, case: CaseId, verdict: Verdict, why: &str) {
         let record = VerdictRecord { case, verdict, spent: 0, detail: Detail::new(why) };
         self.say_bytes(&record.to_bytes());
     }
 
-    pub(super) fn say_bytes(&mut self, record: &[u8; VERDICT_SIZE]) {
+    pub(crate) fn say_bytes(&mut self, record: &[u8; VERDICT_SIZE]) {
         self.verdicts.push(record).expect("room");
         self.verdicts.publish_and_wake();
     }
 
     /// Overwrites the cursors of its event ring (0) or its verdict ring (1), and whatever else lies with them.
-    pub(super) fn corrupt(&self, ring: usize) {
+    pub(crate) fn corrupt(&self, ring: usize) {
         rustix::io::pwrite(&self.memory[ring], &[0xee; 4096], 0).expect("it may write there");
     }
 }
 
 /// One engine that judges opens, docked, with one question in its hands.
-pub(super) fn asked() -> (Core, Process, CaseId) {
+pub(crate) fn asked() -> (Core, Process, CaseId) {
     let text = "name = \"scan\"\nvendor = \"V\"\nversion = \"1\"\ncontract = \"1\"\n\
                 verdict = \"content\"\nentry.program = \"a\"\nevents.\"file.open\".needs = \"ask\"\n";
     let manifest = Manifest::parse(text, Path::new("m.toml")).expect("a manifest");
@@ -99,20 +104,15 @@ pub(super) fn asked() -> (Core, Process, CaseId) {
     (core, process, cases[0])
 }
 
-pub(super) fn ask(core: &mut Core, file: u8) {
-    ask_at(core, file, 1);
-}
-
-/// Asks about an open at `now`, with 999 ns to answer.
-pub(super) fn ask_at(core: &mut Core, file: u8, now: u64) {
+pub(crate) fn ask(core: &mut Core, file: u8) {
     let mut ended = Vec::new();
-    core.put(intake(file, now), now, &mut ended);
-    core.publish(now);
+    core.put(intake(file, 1), 1, &mut ended);
+    core.publish();
     assert!(ended.is_empty(), "it waits for the engine");
 }
 
 /// An open of a file of which nothing is known but its key.
-pub(super) fn intake(file: u8, now: u64) -> Intake {
+pub(crate) fn intake(file: u8, now: u64) -> Intake {
     let object = Object {
         key: FileKey([file; 32]),
         device: 1,
