@@ -5,7 +5,8 @@
 //! finds the path, writes rings, sends content, takes verdicts and compares ([`plane`], [`pairs`]). So nothing here is on the way
 //! of a question, and what is in shadow reaches no case, cache, book or memory of poisoned objects.
 //!
-//! It looks at most once in [`PAUSE`]: who rings without pause costs no more than who means well.
+//! At most [`plane::IN_HAND_MAX`] are in the hands of one at a time; what comes meanwhile it is not shown, and that is
+//! counted. It looks at most once in [`PAUSE`]: who rings without pause costs no more than who means well.
 //!
 //! Not shown is: what was answered without the engine (an empty file, the open after an exec, a file on which it ended
 //! twice, a full queue); what another engine's Deny ended before it had spoken; and files on file systems that
@@ -26,9 +27,10 @@ use outrigger_dock::{Doorbell, Waker};
 use outrigger_sensor::notice::{Notice, Seen};
 use outrigger_sensor::process::{become_important, borrow_number};
 use outrigger_sensor::{clock, identity};
+use serde_json::json;
 
-use self::plane::Plane;
 pub(crate) use self::plane::{Judged, Wants};
+use self::plane::{Plane, Tally};
 use super::core::{Decided, Intake};
 use super::engines::Link;
 use super::history::{Decider, EntryVote};
@@ -232,15 +234,20 @@ impl Host {
     /// The version of the engine in shadow is shown nothing any more, if there is one.
     pub(super) fn end_shadow(&self, index: EngineIndex) {
         let mut news = Vec::new();
-        let count = {
+        let (count, tally) = {
             let mut plane = lock(&self.shadows.plane);
-            plane.end(index);
+            let tally = plane.end(index);
             plane.take_news(&mut news);
-            plane.count()
+            (plane.count(), tally)
         };
         self.shadows.count.store(count, Ordering::Release);
         self.shadows.bell.ring();
         self.to_control.news(news);
+        if let Some(Tally { shown, left_out }) = tally {
+            let engine = self.manifests.get(index.get()).map(|manifest| &manifest.name);
+            let value = json!({ "engine": engine, "shown": shown, "left_out": left_out });
+            self.journal.write("engine-out-of-shadow", value);
+        }
     }
 
     /// A copy of the descriptor of a question that was just answered, if it is to be shown. It is taken before

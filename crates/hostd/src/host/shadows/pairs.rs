@@ -89,6 +89,11 @@ impl Pairs {
         }
     }
 
+    /// How many may still be answered in time.
+    pub(super) fn in_hand(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// When the next one is over its deadline, ns.
     pub(super) fn due(&self) -> Option<u64> {
         self.waiting.first().map(|(deadline, _)| *deadline)

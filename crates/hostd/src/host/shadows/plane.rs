@@ -19,6 +19,9 @@ use crate::host::engines::Link;
 
 /// Verdicts that are taken from one at a look.
 pub(super) const VERDICTS_MAX: usize = 64;
+/// Questions in one's hands at a time. On a busy machine it is shown what it can take, and not late with what nobody
+/// waits for.
+pub(super) const IN_HAND_MAX: usize = 64;
 /// Most comparisons that are told in one go.
 const BATCH_MAX: usize = 64;
 /// How long a comparison waits for others to be told with it, ns.
@@ -73,6 +76,14 @@ struct Shadow {
     /// What was compared and not told yet, and since when the first of it waits, ns.
     judged: Vec<Judged>,
     since: u64,
+    tally: Tally,
+}
+
+/// How many questions one was shown, and was not since it had enough in hand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) shown: u64,
+    pub(super) left_out: u64,
 }
 
 /// It broke the contract and is not listened to any more.
@@ -98,16 +109,18 @@ impl Plane {
             record: vec![0; EVENT_MAX].into_boxed_slice(),
             judged: Vec::new(),
             since: now,
+            tally: Tally::default(),
         }));
     }
 
-    /// Nothing is shown to the engine's version any more. What was compared and not told yet is told.
-    pub(super) fn end(&mut self, index: EngineIndex) {
-        let shadow = self.shadows.get_mut(index.get()).and_then(Option::take);
-        let batch = shadow.map(|shadow| shadow.judged).unwrap_or_default();
-        if !batch.is_empty() {
-            self.news.push(News::Judged { engine: index, batch });
+    /// Nothing is shown to the engine's version any more. What was compared and not told yet is told. What it was
+    /// shown; `None` if there was none.
+    pub(super) fn end(&mut self, index: EngineIndex) -> Option<Tally> {
+        let Shadow { judged, tally, .. } = *self.shadows.get_mut(index.get())?.take()?;
+        if !judged.is_empty() {
+            self.news.push(News::Judged { engine: index, batch: judged });
         }
+        Some(tally)
     }
 
     /// How many there are.
@@ -207,7 +220,12 @@ impl Shadow {
         if !self.link.is_sound() {
             return Ok(());
         }
-        let Self { index, link, wants, pairs, record, judged, .. } = self;
+        let Self { index, link, wants, pairs, record, judged, tally, .. } = self;
+        if pairs.in_hand() >= IN_HAND_MAX {
+            tally.left_out += 1;
+            return Ok(());
+        }
+        tally.shown += 1;
         let pair = Pair::new(shown, active.clone(), now);
         match write(&shown.intake, shown.case, *index, wants.fields, link, record) {
             Ok(()) => pairs.open(shown.case, pair, judged),
