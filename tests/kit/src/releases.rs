@@ -111,6 +111,21 @@ impl Releases {
     }
 }
 
+/// Puts in force, for good, what stands in shadow of `engine` below `state`, as a host does that has tried it.
+///
+/// # Errors
+///
+/// If nothing stands in shadow, or the store refuses.
+pub fn end_trials(state: &Path, engine: &str) -> Result<()> {
+    let mut store = Store::open(state)?;
+    let tried = store.shadowing(&engine.parse()?)?;
+    anyhow::ensure!(!tried.is_empty(), "nothing of {engine} stands in shadow");
+    let releases: Vec<ReleaseId> = tried.into_iter().map(|(_, one)| one.release).collect();
+    store.begin_probation(&releases, "by a test", Timestamp::now())?;
+    store.confirm(&releases, "by a test", Timestamp::now())?;
+    Ok(())
+}
+
 fn put(folder: BorrowedFd<'_>, path: &str, bytes: &[u8], program: bool) -> std::io::Result<()> {
     let mode = Mode::from_raw_mode(if program { 0o755 } else { 0o644 });
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;

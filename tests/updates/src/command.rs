@@ -6,12 +6,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use outrigger_api::release::Part;
 use outrigger_testkit::publisher::{Publisher, ReleaseFile, Typed};
+use outrigger_testkit::releases::end_trials;
 use outrigger_testkit::{bait, binaries};
 use outrigger_update::package::{PackageLimits, tree_digest};
-use outrigger_update::store::{Reader, Store};
+use outrigger_update::store::{Digest, Reader, Store};
 use rustix::fs::{Mode, OFlags};
 
 use crate::{Scenario, tree};
@@ -19,8 +20,8 @@ use crate::{Scenario, tree};
 const ENGINE: &str = "hashlist";
 const OLD: &str = "1.0.0";
 const NEW: &str = "1.1.0";
-/// What the command prints when the release is in force.
-const AFTER: &str = "\"step\":\"active\"";
+/// What the command prints when the release stands in shadow, where no host runs to go on.
+const AFTER: &str = "\"step\":\"shadow\"";
 
 /// An update of a hash list from `OLD` to `NEW` by the command that operators use, with no host at work.
 #[derive(Debug)]
@@ -54,6 +55,7 @@ impl ThroughCommand {
         vendor.release(ENGINE, Part::Content, OLD, typed, &list("old.deny", b"old"))?;
         let this = Self { vendor, before: folder.join("machine") };
         this.apply(&this.before)?;
+        end_trials(&this.before.join("state"), ENGINE)?;
         this.vendor.release(ENGINE, Part::Content, NEW, typed, &list("new.deny", b"new"))?;
         Ok(this)
     }
@@ -96,17 +98,31 @@ impl Scenario for ThroughCommand {
     fn check(&self, root: &Path, said: &str) -> Result<()> {
         let state = root.join("state");
         let seen = in_force(&state)?;
-        let allowed: &[&str] = if said.contains(AFTER) { &[NEW] } else { &[OLD, NEW] };
-        ensure!(allowed.contains(&seen.as_str()), "in force is {seen}, not one of {allowed:?}");
+        ensure!(seen == OLD, "in force is {seen}, and nobody put anything else in force");
+        if said.contains(AFTER) {
+            in_shadow(&state).context("what the command said of it")?;
+        }
         {
             let store = Store::open(&state).context("the next update's look")?;
             store.verify_chain().context("the journal")?;
         }
         self.apply(root).context("the next update")?;
+        in_shadow(&state).context("after the next update")?;
+        // What a host does with it.
+        end_trials(&state, ENGINE)?;
         let now = in_force(&state)?;
-        ensure!(now == NEW, "after the next update {now} is in force");
+        ensure!(now == NEW, "after the next update {now} came into force");
         Ok(())
     }
+}
+
+/// The new content stands in shadow, and is whole.
+fn in_shadow(state: &Path) -> Result<()> {
+    let reader = Store::open_read(state)?;
+    let tried = reader.shadowing(&ENGINE.parse()?)?;
+    let [(Part::Content, one)] = tried.as_slice() else { bail!("in shadow is {tried:?}") };
+    ensure!(one.version.to_string() == NEW, "in shadow is {}", one.version);
+    unchanged(&one.dir, one.tree)
 }
 
 /// The version of the content in force; its files and those of the code must be whole.
@@ -118,15 +134,15 @@ fn in_force(state: &Path) -> Result<String> {
 
 fn whole(reader: &Reader, part: Part) -> Result<String> {
     let active = reader.active(&ENGINE.parse()?, part)?.with_context(|| format!("no {part}"))?;
-    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let folder = rustix::fs::open(&active.dir, flags, Mode::empty())
-        .with_context(|| format!("no {}", active.dir.display()))?;
-    let found = tree_digest(folder.as_fd(), &PackageLimits::default())?;
-    ensure!(
-        found.0 == active.tree.0,
-        "{} is {found}, and {} was staged",
-        active.dir.display(),
-        active.tree
-    );
+    unchanged(&active.dir, active.tree)?;
     Ok(active.version.to_string())
+}
+
+fn unchanged(dir: &Path, tree: Digest) -> Result<()> {
+    let flags = OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = rustix::fs::open(dir, flags, Mode::empty())
+        .with_context(|| format!("no {}", dir.display()))?;
+    let found = tree_digest(folder.as_fd(), &PackageLimits::default())?;
+    ensure!(found.0 == tree.0, "{} is {found}, and {tree} was staged", dir.display());
+    Ok(())
 }
