@@ -6,7 +6,7 @@
 //! of a question, and what is in shadow reaches no case, cache, book or memory of poisoned objects.
 //!
 //! At most [`plane::IN_HAND_MAX`] are in the hands of one at a time; what comes meanwhile it is not shown, and that is
-//! counted. It looks at most once in [`PAUSE`]: who rings without pause costs no more than who means well.
+//! counted. It looks at most once in [`PAUSE`], and is no more important than they are: who rings without pause costs no more than who means well.
 //!
 //! Not shown is: what was answered without the engine (an empty file, the open after an exec, a file on which it ended
 //! twice, a full queue); what another engine's Deny ended before it had spoken; and files on file systems that
@@ -25,7 +25,7 @@ use outrigger_api::{CaseId, FailureReason, Verdict};
 use outrigger_decision::EngineIndex;
 use outrigger_dock::{Doorbell, Waker};
 use outrigger_sensor::notice::{Notice, Seen};
-use outrigger_sensor::process::{become_important, borrow_number};
+use outrigger_sensor::process::borrow_number;
 use outrigger_sensor::{clock, identity};
 use serde_json::json;
 
@@ -38,10 +38,10 @@ use super::{Host, lock, verdicts};
 
 /// The shortest time from one look to the next.
 const PAUSE: Duration = Duration::from_millis(1);
-/// Most descriptors that are kept for what is in shadow.
-pub(super) const HELD_MAX: u32 = 256;
-/// Most copies that wait for the thread.
-const COPIES_MAX: usize = 1024;
+/// Most descriptors that are kept for what is in shadow: as many as one may have in hand, and as many that wait.
+pub(super) const HELD_MAX: u32 = 32;
+/// Most copies that wait for the thread, of questions and of what became of them.
+const COPIES_MAX: usize = 256;
 
 /// What the threads that answer leave for those in shadow.
 #[derive(Debug)]
@@ -185,8 +185,6 @@ impl Shown {
 
 /// Serves what is in shadow until the process ends.
 pub(crate) fn run(host: &Arc<Host>) {
-    // What it takes too late counts as late.
-    become_important();
     let shadows = &host.shadows;
     let (mut bells, mut wakes, mut news) = (Vec::new(), Vec::new(), Vec::new());
     loop {

@@ -4,6 +4,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use outrigger_api::FailureReason;
 use outrigger_api::settings::Manifest;
 use outrigger_supervisor::{EngineSpec, Happening, SandboxLauncher, Supervisor};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -80,6 +81,44 @@ fn an_engine_is_replaced_by_one_with_other_content() {
     host.supervisor.stop_all(now());
 }
 
+/// Real processes in shadow: one is killed, one is stopped, and the engine does not notice.
+#[test]
+fn a_version_in_shadow_that_dies_or_stops_is_ended_and_the_engine_runs_on() {
+    let Some(folder) = what_it_takes() else { return };
+    let content = tempfile::tempdir().expect("a folder");
+    fs::write(content.path().join("bad.deny"), "0".repeat(64)).expect("a list");
+    let mut host = Host::new(&folder, content.path());
+    host.until_docked();
+    let engine = host.supervisor.status()[0].pid;
+    let mut ends = Vec::new();
+
+    for signal in [Signal::KILL, Signal::STOP] {
+        let mut next = Host::spec(&folder, content.path());
+        next.manifest.limits.heartbeat_ms = 50;
+        next.manifest.limits.hang_ms = 200;
+        host.supervisor.shadow(0, next, now()).expect("none is in shadow");
+        host.until(|happening| matches!(happening, Happening::ShadowDocked(0, _)));
+        let shadow = host.supervisor.shadow_pid(0).expect("it runs");
+        assert_ne!(Some(shadow), engine);
+        let usage = host.supervisor.shadow_usage(0).expect("it runs");
+        println!("in shadow, docked: {usage:?}");
+        kill_process(Pid::from_raw(shadow.cast_signed()).expect("a process id"), signal)
+            .expect("it runs");
+        host.until(|happening| match happening {
+            Happening::ShadowFailed { engine: 0, reason, .. } => {
+                ends.push(*reason);
+                true
+            }
+            _ => false,
+        });
+    }
+
+    assert_eq!(ends, [FailureReason::EngineCrashed, FailureReason::EngineHung]);
+    let status = host.supervisor.status().swap_remove(0);
+    assert_eq!((status.pid, status.starts, status.last_fault), (engine, 1, None));
+    host.supervisor.stop_all(now());
+}
+
 /// The folder of the engine's program; `None`, said loudly, where this test cannot run.
 fn what_it_takes() -> Option<PathBuf> {
     let skip = |why: &str| {
@@ -132,14 +171,14 @@ impl Host {
     }
 
     /// Serves the engine until what is `wanted` has happened.
-    fn until(&mut self, wanted: impl Fn(&Happening) -> bool) {
+    fn until(&mut self, mut wanted: impl FnMut(&Happening) -> bool) {
         let mut told = Vec::new();
         loop {
             let at = now();
             assert!(at < self.end, "not in time: {told:?}");
             let mut out = Vec::new();
             self.serve(&mut out);
-            if out.iter().any(&wanted) {
+            if out.iter().any(&mut wanted) {
                 return;
             }
             told.extend(out.iter().map(|happening| format!("{happening:?}")));

@@ -2,7 +2,8 @@
 //!
 //! 1. Each question that was shown comes out once: when it is answered, or at its deadline.
 //! 2. At most [`OPEN_MAX`] are remembered. What falls out before that has nothing to compare.
-//! 3. An answer to what was not shown, and a second answer, is a foul; a late one is not, and counts as none.
+//! 3. An answer to what was not shown, and a second answer, is a foul; a late one is not, and counts as none. Late is what
+//!    was not there at the first look after the deadline: what is not looked at in time is not its fault.
 //! 4. A verdict on what the object has become since is compared with nothing.
 
 use std::collections::{BTreeSet, HashMap};
@@ -64,10 +65,9 @@ impl Pairs {
         };
         // Else it came out already, without.
         if self.waiting.remove(&(pair.deadline, vote.case)) {
-            let late = now >= pair.deadline;
             let differs = pair.active.as_ref().is_none_or(|(active, _)| *active != vote.verdict);
-            let is_void = late || differs && pair.was_changed();
-            out.push(pair.judged((!is_void).then_some(vote), now, late));
+            let counts = !(differs && pair.was_changed());
+            out.push(pair.judged(counts.then_some(vote), now, false));
         } else {
             self.overdue.remove(&(pair.deadline, vote.case));
         }

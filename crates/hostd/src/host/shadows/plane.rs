@@ -20,8 +20,8 @@ use crate::host::engines::Link;
 /// Verdicts that are taken from one at a look.
 pub(super) const VERDICTS_MAX: usize = 64;
 /// Questions in one's hands at a time. On a busy machine it is shown what it can take, and not late with what nobody
-/// waits for.
-pub(super) const IN_HAND_MAX: usize = 64;
+/// waits for. Half of [`super::HELD_MAX`].
+pub(super) const IN_HAND_MAX: usize = 16;
 /// Most comparisons that are told in one go.
 const BATCH_MAX: usize = 64;
 /// How long a comparison waits for others to be told with it, ns.
