@@ -36,6 +36,7 @@ use semver::Version;
 use crate::arguments::{Arguments, UpdateCommand};
 use crate::run::Outcome;
 use crate::steps::{Step, Steps};
+use course::Taken;
 use source::Source;
 
 /// What the commands work on.
@@ -177,7 +178,7 @@ fn each(
     engines: &[EngineName],
     steps: &mut Steps<'_>,
     good: &mut bool,
-    mut act: impl FnMut(&mut Source, &EngineName, &mut Steps<'_>) -> Result<bool>,
+    mut act: impl FnMut(&mut Source, &EngineName, &mut Steps<'_>) -> Result<Taken>,
 ) -> Result<()> {
     for repository in &site.config.repositories {
         let wanted: Vec<&EngineName> = repository
@@ -196,7 +197,11 @@ fn each(
             }
         };
         for engine in wanted {
-            *good &= act(&mut source, engine, steps)?;
+            let taken = act(&mut source, engine, steps)?;
+            *good &= taken == Taken::Well;
+            if taken == Taken::Left {
+                return Ok(());
+            }
         }
     }
     Ok(())
@@ -230,7 +235,8 @@ fn check(site: &Site<'_>, engines: &[EngineName], steps: &mut Steps<'_>) -> Resu
     let mut rows = Vec::new();
     let mut good = true;
     each(site, engines, steps, &mut good, |source, engine, steps| {
-        offers::look(site, &reader, source, engine, steps, &mut rows)
+        let asked = offers::look(site, &reader, source, engine, steps, &mut rows)?;
+        Ok(if asked { Taken::Well } else { Taken::Badly })
     })?;
     offers::tell(&rows, steps)?;
     Ok(Outcome::good_if(good))

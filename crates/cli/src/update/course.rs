@@ -50,20 +50,37 @@ struct Course<'a, 's, 'o> {
     good: bool,
     /// Something was said of each part that is not simply as new as it can be.
     told: bool,
+    /// A trial was left before its end.
+    left: bool,
 }
 
-/// Takes what is newer of `engine`, of `only` one part if that is given; whether all of it went well. That
-/// there is nothing newer is well too, and that something waits as the administrator wants it.
+/// What came of an engine's way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// All went well. That there is nothing newer is well too, and that something waits as the administrator
+    /// wants it.
+    Well,
+    /// Something was refused or rejected.
+    Badly,
+    /// The person, or the host, has gone: nothing more is begun.
+    Left,
+}
+
+/// Takes what is newer of `engine`, of `only` one part if that is given.
 pub(super) fn take(
     site: &Site<'_>,
     source: &mut Source,
     engine: &EngineName,
     only: Option<Part>,
     steps: &mut Steps<'_>,
-) -> Result<bool> {
-    let mut course = Course { site, source, engine, steps, good: true, told: false };
+) -> Result<Taken> {
+    let mut course = Course { site, source, engine, steps, good: true, told: false, left: false };
     course.run(only)?;
-    Ok(course.good)
+    Ok(match (course.left, course.good) {
+        (true, _) => Taken::Left,
+        (false, true) => Taken::Well,
+        (false, false) => Taken::Badly,
+    })
 }
 
 impl Course<'_, '_, '_> {
@@ -122,7 +139,9 @@ impl Course<'_, '_, '_> {
         let runs = trials.iter().any(|trial| trial.engine == *self.engine);
         if !runs && probation.is_empty() {
             // Somebody was cut off between the journal and the host.
-            return self.trial(&shadow).map(|()| self.good && !self.site.no_wait);
+            self.trial(&shadow)?;
+            let ended = self.reader()?.shadowing(self.engine)?.is_empty();
+            return Ok(ended && !self.left && !self.site.no_wait);
         }
         let all: Vec<Tried> = shadow.into_iter().chain(probation).collect();
         if self.site.no_wait {
@@ -137,7 +156,7 @@ impl Course<'_, '_, '_> {
             return Ok(false);
         }
         self.follow(&all)?;
-        Ok(self.good)
+        Ok(!self.left)
     }
 
     /// Gets the release of `part` whose turn it is into its slot; `None` if there is none, or it was refused, or

@@ -48,19 +48,30 @@ impl Tried {
     }
 }
 
+/// How looking on ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Each release is active.
+    Well,
+    /// Not each of them is.
+    Badly,
+    /// The trial was left before its end.
+    Left,
+}
+
 /// A line that tells how a trial goes.
 #[derive(Serialize)]
 struct Going<'a> {
     trial: &'a Trial,
 }
 
-/// Looks on until each of `tried`, releases of `engine`, is active or is not; whether all are.
+/// Looks on until each of `tried`, releases of `engine`, is active or is not.
 pub(super) fn to_the_end(
     site: &Site<'_>,
     engine: &EngineName,
     tried: &[Tried],
     steps: &mut Steps<'_>,
-) -> Result<bool> {
+) -> Result<Ended> {
     let mut host = Live { site, interrupted: Arc::new(AtomicBool::new(false)) };
     let hook = signal_hook::flag::register(SIGINT, Arc::clone(&host.interrupted))?;
     let told = Told::begin(&site.config.state_dir, engine, tried);
@@ -119,16 +130,16 @@ impl<'a> Told<'a> {
         Ok(Self { state_dir, engine, tried, rows, last: None })
     }
 
-    fn look_on(&mut self, host: &mut impl Watched, steps: &mut Steps<'_>) -> Result<bool> {
+    fn look_on(&mut self, host: &mut impl Watched, steps: &mut Steps<'_>) -> Result<Ended> {
         let (mut lost, mut line) = (0, None::<Instant>);
         let mut seen = None;
         loop {
             let trial = host.trials().into_iter().find(|trial| trial.engine == *self.engine);
             let state = trial.as_ref().map(|trial| trial.state);
             if (state != seen || trial.is_none())
-                && let Some(good) = self.tell_journal(steps)?
+                && let Some(ended) = self.tell_journal(steps)?
             {
-                return Ok(good);
+                return Ok(ended);
             }
             seen = state;
             lost = if trial.is_none() { lost + 1 } else { 0 };
@@ -149,8 +160,8 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// Tells what the journal says that was not told; whether all ended well, if all ended.
-    fn tell_journal(&mut self, steps: &mut Steps<'_>) -> Result<Option<bool>> {
+    /// Tells what the journal says that was not told; how it ended, if it did.
+    fn tell_journal(&mut self, steps: &mut Steps<'_>) -> Result<Option<Ended>> {
         let reader = Store::open_read(self.state_dir)?;
         let (mut ended, mut good) = (true, true);
         for (one, told) in self.tried.iter().zip(&mut self.rows) {
@@ -167,15 +178,15 @@ impl<'a> Told<'a> {
             good &= matches!(release.state, State::Active | State::Retired);
             ended &= matches!(release.state, State::Active | State::Retired | State::Rejected);
         }
-        Ok(ended.then_some(good))
+        Ok(ended.then_some(if good { Ended::Well } else { Ended::Badly }))
     }
 
-    fn left(&self, steps: &mut Steps<'_>, detail: &str) -> Result<bool> {
+    fn left(&self, steps: &mut Steps<'_>, detail: &str) -> Result<Ended> {
         for one in self.tried {
             let of = format!("{} {} {}", self.engine, one.part, one.version);
             steps.done(&Step { step: "left", of: &of, good: false, detail })?;
         }
-        Ok(false)
+        Ok(Ended::Left)
     }
 }
 

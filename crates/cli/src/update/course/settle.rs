@@ -8,7 +8,7 @@ use outrigger_update::preflight::{Reason, Report};
 use outrigger_update::store::{Rejection, StoreError};
 
 use super::{Course, Ready};
-use crate::update::follow::{self, Tried};
+use crate::update::follow::{self, Ended, Tried};
 use crate::update::host::{self, Docks};
 use crate::update::preflight::{self, Laid};
 
@@ -23,6 +23,9 @@ impl Course<'_, '_, '_> {
             && let Some(new) = content.take()
         {
             content = self.take_alone(new, |new| (old, Some(new)))?;
+        }
+        if self.left {
+            return Ok(());
         }
         if let Some(new) = &code
             && self.is_tried()?
@@ -175,7 +178,9 @@ impl Course<'_, '_, '_> {
     /// Looks on until the trial of `tried` has ended.
     pub(super) fn follow(&mut self, tried: &[Tried]) -> Result<()> {
         self.told = true;
-        self.good &= follow::to_the_end(self.site, self.engine, tried, self.steps)?;
+        let ended = follow::to_the_end(self.site, self.engine, tried, self.steps)?;
+        self.good &= ended == Ended::Well;
+        self.left |= ended == Ended::Left;
         Ok(())
     }
 

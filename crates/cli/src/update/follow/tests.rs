@@ -57,16 +57,16 @@ impl Machine {
     }
 
     /// What is told, and how it ends, while `looks` go by.
-    fn look_on(&self, json: bool, looks: Vec<Look<'_>>) -> (bool, String) {
+    fn look_on(&self, json: bool, looks: Vec<Look<'_>>) -> (Ended, String) {
         let mut out = Vec::new();
         let mut steps = Steps::new(&mut out, json);
         let engine = engine();
         let mut told = Told::begin(self.folder.path(), &engine, &self.tried).expect("a story");
         let mut host = Script { looks: looks.into() };
-        let good = told.look_on(&mut host, &mut steps).expect("it is told");
+        let ended = told.look_on(&mut host, &mut steps).expect("it is told");
         drop(steps);
         let text = String::from_utf8(out).expect("UTF-8");
-        (good, anstream::adapter::strip_str(&text).to_string())
+        (ended, anstream::adapter::strip_str(&text).to_string())
     }
 
     fn begin_probation(&self) {
@@ -145,7 +145,7 @@ fn nothing<'a>() -> Box<dyn Fn() + 'a> {
 fn a_trial_that_goes_well_is_told_step_by_step() {
     let machine = Machine::new();
 
-    let (good, told) = machine.look_on(
+    let (ended, told) = machine.look_on(
         false,
         vec![
             (nothing(), Some(trial(State::Shadow))),
@@ -155,7 +155,7 @@ fn a_trial_that_goes_well_is_told_step_by_step() {
         ],
     );
 
-    assert!(good);
+    assert_eq!(ended, Ended::Well);
     assert_eq!(
         told,
         "  probation  acme-av content 1.1.0  1,204 questions judged, 0 missed, 0 not compared; no difference\n\
@@ -167,7 +167,7 @@ fn a_trial_that_goes_well_is_told_step_by_step() {
 fn a_shadow_that_fails_is_told_with_where_it_differs() {
     let machine = Machine::new();
 
-    let (good, told) = machine.look_on(
+    let (ended, told) = machine.look_on(
         false,
         vec![
             (nothing(), Some(trial(State::Shadow))),
@@ -175,7 +175,7 @@ fn a_shadow_that_fails_is_told_with_where_it_differs() {
         ],
     );
 
-    assert!(!good);
+    assert_eq!(ended, Ended::Badly);
     let mut lines = told.lines();
     assert_eq!(
         lines.next(),
@@ -192,12 +192,12 @@ fn a_probation_that_fails_says_what_decides_again() {
     let machine = Machine::new();
     machine.begin_probation();
 
-    let (good, told) = machine.look_on(
+    let (ended, told) = machine.look_on(
         true,
         vec![(nothing(), Some(trial(State::Probation))), (Box::new(|| machine.roll_back()), None)],
     );
 
-    assert!(!good);
+    assert_eq!(ended, Ended::Badly);
     let last: serde_json::Value = told
         .lines()
         .last()
@@ -220,9 +220,9 @@ fn steps_that_were_too_quick_to_be_seen_are_told_all_the_same() {
         machine.confirm();
     };
 
-    let (good, told) = machine.look_on(false, vec![(Box::new(all), None)]);
+    let (ended, told) = machine.look_on(false, vec![(Box::new(all), None)]);
 
-    assert!(good);
+    assert_eq!(ended, Ended::Well);
     let steps: Vec<&str> = told.lines().filter_map(|line| line.split_whitespace().next()).collect();
     assert_eq!(steps, ["probation", "active"]);
 }
@@ -231,9 +231,9 @@ fn steps_that_were_too_quick_to_be_seen_are_told_all_the_same() {
 fn a_person_who_has_seen_enough_is_told_that_it_goes_on() {
     let machine = Machine::new();
 
-    let (good, told) = machine.look_on(false, vec![(nothing(), Some(trial(State::Shadow)))]);
+    let (ended, told) = machine.look_on(false, vec![(nothing(), Some(trial(State::Shadow)))]);
 
-    assert!(!good);
+    assert_eq!(ended, Ended::Left);
     assert_eq!(told, format!("  left       acme-av content 1.1.0  {INTERRUPTED}\n"));
 }
 
@@ -245,8 +245,8 @@ fn a_host_that_is_away_for_a_moment_is_waited_for_and_one_that_is_gone_is_not() 
     looks.push((nothing(), Some(trial(State::Shadow))));
     looks.extend((0..=GRACE).map(|_| (nothing(), None)));
 
-    let (good, told) = machine.look_on(false, looks);
+    let (ended, told) = machine.look_on(false, looks);
 
-    assert!(!good);
+    assert_eq!(ended, Ended::Left);
     assert_eq!(told, format!("  left       acme-av content 1.1.0  {LOST}\n"));
 }
