@@ -16,7 +16,7 @@ use crate::{Effort, Scenario, tree};
 /// What was looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Report {
-    /// Places where the power was cut: before the first change, between any two, after the last.
+    /// Places where the power was cut: before the first change, between two, after the last.
     pub cuts: usize,
     /// States of the disk that were made.
     pub states: usize,
@@ -143,15 +143,20 @@ fn after_kill(scenario: &dyn Scenario, effort: &Effort, sync: u64, seen: &Seen) 
 type Seen = Mutex<HashSet<(u64, String)>>;
 
 fn each_cut(scenario: &dyn Scenario, effort: &Effort, log: &Log, seen: &Seen) -> Result<Report> {
-    let (next, states, checked) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
+    let [next, made, states, checked] = [const { AtomicUsize::new(0) }; 4];
     let failure = Mutex::new(None);
     let cuts = log.ops.len() + 1;
+    let every = effort.cut_every.max(1);
     let look = || -> Result<()> {
         loop {
             let cut = next.fetch_add(1, Ordering::Relaxed);
             if cut >= cuts || locked(&failure).is_some() {
                 return Ok(());
             }
+            if cut % every != 0 && cut + 1 != cuts {
+                continue;
+            }
+            made.fetch_add(1, Ordering::Relaxed);
             let durable = disk::durable(log, cut);
             for luck in lucks(&durable, effort) {
                 let mut chosen = Chosen::new(luck, cut, effort.seed);
@@ -183,7 +188,8 @@ fn each_cut(scenario: &dyn Scenario, effort: &Effort, log: &Log, seen: &Seen) ->
     if let Some(error) = locked(&failure).take() {
         return Err(error);
     }
-    Ok(Report { cuts, states: states.into_inner(), checked: checked.into_inner() })
+    let [cuts, states, checked] = [made, states, checked].map(AtomicUsize::into_inner);
+    Ok(Report { cuts, states, checked })
 }
 
 /// Runs the scenario's program to its end, and gives what it did.

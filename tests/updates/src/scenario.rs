@@ -33,6 +33,8 @@ pub struct Effort {
     pub random: u32,
     /// Whether at each cut each change is left out alone, and done alone.
     pub singles: bool,
+    /// Of the places where the power can be cut, every how many-th is one; and the last.
+    pub cut_every: usize,
     /// Of the system calls, every how many-th is killed at, or finds the disk full; which one comes first follows
     /// from the seed.
     pub kill_every: u64,
@@ -60,6 +62,7 @@ impl Effort {
         Ok(Self {
             random: u32::try_from(number("OUTRIGGER_CUT_STATES", if full { 40 } else { 2 })?)?,
             singles: full,
+            cut_every: 1,
             kill_every: if full { 1 } else { 7 },
             kills_before_cuts: if full { 12 } else { 2 },
             seed: number("OUTRIGGER_CUT_SEED", 1)?,

@@ -4,11 +4,12 @@ use outrigger_update_tests::command::ThroughCommand;
 use outrigger_update_tests::{Effort, cut, kill};
 
 /// A run of it is some thousand system calls, and a check of each state runs it again: fewer states at each cut
-/// than through the store alone, and fewer kills.
+/// than through the store alone, and fewer cuts and kills.
 fn effort() -> Effort {
     let full = Effort::from_env().expect("the environment");
-    let every = if full.singles { 1 } else { 149 };
-    Effort { singles: false, random: u32::from(full.singles), kill_every: every, ..full }
+    let (kill_every, cut_every) = if full.singles { (1, 1) } else { (307, 7) };
+    let random = u32::from(full.singles);
+    Effort { singles: false, random, kill_every, cut_every, ..full }
 }
 
 fn scenario(folder: &tempfile::TempDir) -> ThroughCommand {
@@ -32,7 +33,7 @@ fn an_update_by_command_cut_off_anywhere_leaves_one_version_in_force() {
 
     let report = report.unwrap_or_else(|error| panic!("{error:?}"));
     println!("outrigger update apply: {report}");
-    assert!(report.cuts > 50 && report.checked > 50, "{report}");
+    assert!(report.cuts > 20 && report.checked > 15, "{report}");
 }
 
 #[test]
