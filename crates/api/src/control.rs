@@ -51,16 +51,11 @@ pub enum Request {
     Reload,
     /// Drop every cached verdict, so that no file of a protected volume is held open.
     Flush,
-    /// Replace an engine's process, without a question lost, by one of other releases; without `releases` by
-    /// one of what is in force, or lies in its folders, now. Answered when the new one decides and the
-    /// releases are in force, or when neither will be.
+    /// Replace an engine's process, without a question lost, by one of what is in force, or lies in its
+    /// folders, now. Answered when the new one decides, or when it will not.
     Swap {
         /// Which engine.
         engine: EngineName,
-        /// What is put in force, at most one release of each part. Each lies in its slot and has passed
-        /// preflight.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        releases: Vec<ReleaseName>,
     },
     /// Begin the trial of releases that have passed preflight: in shadow, then in probation, then active; or
     /// not, and what was in force stays so. Answered when the shadow runs; [`Request::Trials`] tells how it goes,

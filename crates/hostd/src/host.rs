@@ -31,6 +31,7 @@ mod poisoned;
 mod private;
 mod reader;
 mod recording;
+mod releases;
 mod request;
 mod server;
 mod shadows;
@@ -141,6 +142,8 @@ pub(crate) struct Host {
     bells_changed: AtomicU64,
     bells_seen: AtomicU64,
     verdicts: Mutex<Option<Interruptible>>,
+    /// The engines whose denials the control thread wants to hear of, a bit each.
+    watched: AtomicU64,
     shadows: Shadows,
     /// When `deadlines` wakes at the latest, ns; the largest number while it sleeps without an alarm.
     alarm: AtomicU64,
@@ -257,6 +260,7 @@ impl Host {
             bells_changed: AtomicU64::new(1),
             bells_seen: AtomicU64::new(0),
             verdicts: Mutex::default(),
+            watched: AtomicU64::new(0),
             shadows: Shadows::new().context("cannot make a doorbell")?,
             alarm: AtomicU64::new(0),
             shortest_budget: budgets.min().unwrap_or(clock::ms(50)),

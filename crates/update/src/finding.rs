@@ -57,9 +57,36 @@ impl Sign {
         }
     }
 
+    /// The one that is written so.
+    pub fn named(name: &str) -> Option<Self> {
+        const PLAIN: [Sign; 12] = [
+            Sign::DeniedGuarded,
+            Sign::NewDenials,
+            Sign::LostVerdicts,
+            Sign::Misses,
+            Sign::Slow,
+            Sign::Processor,
+            Sign::Memory,
+            Sign::UncleanBoot,
+            Sign::TooFewEvents,
+            Sign::NotTried,
+            Sign::Stopped,
+            Sign::SentBack,
+        ];
+        let failures = FailureReason::ALL.iter().map(|reason| Self::Failed(*reason));
+        PLAIN.into_iter().chain(failures).find(|sign| sign.name() == name)
+    }
+
     /// Whether it is for what the release did, so that it is not to be taken again, whoever offers it.
     pub const fn is_the_releases(self) -> bool {
-        !matches!(self, Self::TooFewEvents | Self::NotTried | Self::Stopped)
+        // One that did not dock may have found no room: it had docked before.
+        !matches!(
+            self,
+            Self::TooFewEvents
+                | Self::NotTried
+                | Self::Stopped
+                | Self::Failed(FailureReason::NotDocked)
+        )
     }
 }
 

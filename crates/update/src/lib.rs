@@ -20,6 +20,7 @@
 pub mod boot;
 pub mod content;
 pub mod finding;
+mod misses;
 pub mod package;
 pub mod preflight;
 pub mod probation;

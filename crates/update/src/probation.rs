@@ -13,6 +13,7 @@ use outrigger_api::settings::ProbationConfig;
 use outrigger_api::{Event, FailureReason, FileKey};
 
 use crate::finding::{Finding, Sign, Standing};
+use crate::misses::Misses;
 use crate::readings::{Bounds, Readings};
 use crate::words::{rule, shown};
 
@@ -85,7 +86,8 @@ pub struct Gate {
     before: Before,
     begun: u64,
     crashes: u64,
-    misses: u64,
+    missed: u64,
+    misses: Misses,
     newly_denied: HashSet<FileKey>,
     listed: Vec<String>,
     finding: Option<Finding>,
@@ -99,7 +101,8 @@ impl Gate {
             before,
             begun: now,
             crashes: 0,
-            misses: 0,
+            missed: 0,
+            misses: Misses::new(limits.misses_max),
             newly_denied: HashSet::new(),
             listed: Vec::new(),
             finding: None,
@@ -125,14 +128,10 @@ impl Gate {
         self.finding.as_ref()
     }
 
-    /// It left so many questions without a verdict.
-    pub fn missed(&mut self, count: u64) -> Option<&Finding> {
-        self.misses = self.misses.saturating_add(count);
-        if self.misses > self.limits.misses_max {
-            let (misses, max) = (self.misses, self.limits.misses_max);
-            let text = format!(
-                "{misses} questions were left without a verdict in their budget, over the limit of {max}"
-            );
+    /// It left so many questions without a verdict, having given so many answers by now.
+    pub fn missed(&mut self, count: u64, answers: u64) -> Option<&Finding> {
+        self.missed = self.missed.saturating_add(count);
+        if let Some(text) = self.misses.add(count, answers) {
             self.find(Sign::Misses, text);
         }
         self.finding.as_ref()
@@ -193,14 +192,24 @@ impl Gate {
         self.limits.length
     }
 
+    /// What it is held to.
+    pub const fn before(&self) -> &Before {
+        &self.before
+    }
+
+    /// Why it is not to decide, if that was found.
+    pub const fn finding(&self) -> Option<&Finding> {
+        self.finding.as_ref()
+    }
+
     /// Questions without a verdict.
     pub const fn misses(&self) -> u64 {
-        self.misses
+        self.missed
     }
 
     /// What it was, in a line for the journal.
     pub fn summary(&self, answers: u64) -> String {
-        let (crashes, misses, denied) = (self.crashes, self.misses, self.newly_denied.len());
+        let (crashes, misses, denied) = (self.crashes, self.missed, self.newly_denied.len());
         format!(
             "{answers} answers, {crashes} faults, {misses} missed, {denied} objects newly denied"
         )
@@ -220,8 +229,15 @@ mod tests {
     use super::*;
 
     const MS: u64 = 1_000_000;
-    const QUIET: Readings =
-        Readings { span_ns: 0, answers: 0, p99_ns: 0, cpu_ns: None, memory_bytes: None };
+    const QUIET: Readings = Readings {
+        span_ns: 0,
+        answers: 0,
+        timed: 0,
+        p50_ns: 0,
+        p99_ns: 0,
+        cpu_ns: None,
+        memory_bytes: None,
+    };
 
     fn gate(before: Before) -> Gate {
         let config = UpdatesConfig::default();
@@ -269,10 +285,10 @@ mod tests {
     #[test]
     fn misses_are_allowed_up_to_the_limit() {
         let mut gate = gate(Before::default());
-        gate.missed(3);
+        gate.missed(3, 0);
         let before = sign(&mut gate);
 
-        gate.missed(1);
+        gate.missed(1, 0);
 
         assert_eq!((before, sign(&mut gate)), (None, Some(Sign::Misses)));
     }
@@ -346,7 +362,7 @@ mod tests {
             for step in steps {
                 let found = match step {
                     Step::Fault => gate.fault(FailureReason::Garbage, "bytes").cloned(),
-                    Step::Missed(count) => gate.missed(count).cloned(),
+                    Step::Missed(count) => gate.missed(count, 0).cloned(),
                     Step::Denied(number, guarded) => {
                         gate.denied(&Denial { guarded, ..denial(number) }).cloned()
                     }

@@ -3,10 +3,14 @@
 //! A percentage alone finds a hundred percent more of nothing. So each has a floor, below which it is no
 //! finding however many times the other's it is, and an average is none before enough was measured.
 
+use serde::{Deserialize, Serialize};
+
 use crate::finding::{Finding, Sign};
 
 /// Fewest answers of which one in a hundred is told.
-const ANSWERS_MIN: u64 = 100;
+pub const TIMED_MIN: u64 = 100;
+/// Fewest of which one in two is.
+const HALVED_MIN: u64 = 16;
 /// So much memory may be taken whatever was taken before, in bytes.
 const MEMORY_FLOOR: u64 = 32 << 20;
 /// So much of one processor may be taken whatever was taken before, in percent.
@@ -15,13 +19,18 @@ const PROCESSOR_FLOOR: u64 = 5;
 const BUDGET_SHARE: u64 = 50;
 
 /// What one version took while it was watched.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Readings {
     /// For how long, ns.
     pub span_ns: u64,
     /// Answers that it gave.
     pub answers: u64,
-    /// 99 of 100 of them took at most this, ns from the question.
+    /// Answers that were timed: all of them, or the last ones.
+    pub timed: u64,
+    /// Half of these took at most this, ns from the question.
+    pub p50_ns: u64,
+    /// 99 of 100 of these took at most this, ns from the question.
     pub p99_ns: u64,
     /// Processor time that it took for them, ns; `None` where it is not told.
     pub cpu_ns: Option<u64>,
@@ -51,14 +60,19 @@ impl Bounds {
 
     fn slow(&self, new: &Readings, old: Option<&Readings>) -> Option<Finding> {
         let floor = self.budget_ns / 100 * BUDGET_SHARE;
-        let before = old.filter(|old| old.answers >= ANSWERS_MIN).map_or(0, |old| old.p99_ns);
+        let before = old.filter(|old| old.timed >= TIMED_MIN).map_or(0, |old| old.p99_ns);
         let most = percent(before, self.latency_percent).max(floor);
-        if new.answers < ANSWERS_MIN || new.p99_ns <= most {
+        let (share, took) = if new.timed >= TIMED_MIN && new.p99_ns > most {
+            ("99 of 100", new.p99_ns)
+        } else if new.timed >= HALVED_MIN && new.p50_ns > most {
+            ("half of the", new.p50_ns)
+        } else {
             return None;
-        }
+        };
         let text = format!(
-            "99 of 100 answers took up to {}, over the limit of {} (the version before: {}; the budget: {})",
-            ms(new.p99_ns),
+            "{share} answers took up to {}, over the limit of {} (99 of 100 of the version before: {}; the \
+             budget: {})",
+            ms(took),
             ms(most),
             ms(before),
             ms(self.budget_ns)
@@ -84,7 +98,7 @@ impl Bounds {
     fn processor(&self, new: &Readings, old: Option<&Readings>) -> Option<Finding> {
         let old = old?;
         let (mine, before) = (new.cpu_ns?, old.cpu_ns?);
-        let known = new.answers >= ANSWERS_MIN && old.answers >= ANSWERS_MIN;
+        let known = new.answers >= TIMED_MIN && old.answers >= TIMED_MIN;
         let floor = new.span_ns / 100 * PROCESSOR_FLOOR;
         let (mine_each, before_each) = (each(mine, new.answers), each(before, old.answers));
         let most = percent(before_each, self.cpu_percent);
@@ -126,6 +140,8 @@ mod tests {
         Readings {
             span_ns: 10_000 * MS,
             answers: 1000,
+            timed: 1000,
+            p50_ns: p99_ms * MS / 2,
             p99_ns: p99_ms * MS,
             cpu_ns: Some(cpu_ms * MS),
             memory_bytes: Some(memory_mib << 20),
@@ -160,9 +176,17 @@ mod tests {
 
     #[test]
     fn one_in_a_hundred_is_not_told_of_fewer() {
-        let few = Readings { answers: 99, ..readings(49, 1, 1) };
+        let few = Readings { timed: 99, ..readings(49, 1, 1) };
 
         assert_eq!(sign(&few, Some(&readings(2, 1, 1))), None);
+    }
+
+    #[test]
+    fn of_few_half_are_slow_or_it_is_not() {
+        let half = Readings { timed: 16, p50_ns: 26 * MS, ..readings(30, 1, 1) };
+
+        assert_eq!(sign(&half, Some(&readings(2, 1, 1))), Some(Sign::Slow));
+        assert_eq!(sign(&Readings { timed: 15, ..half }, Some(&readings(2, 1, 1))), None);
     }
 
     #[test]
@@ -187,6 +211,8 @@ mod tests {
         let most = Readings {
             span_ns: u64::MAX,
             answers: u64::MAX,
+            timed: u64::MAX,
+            p50_ns: u64::MAX,
             p99_ns: u64::MAX,
             cpu_ns: Some(u64::MAX),
             memory_bytes: Some(u64::MAX),

@@ -19,6 +19,7 @@ use outrigger_api::{Event, FileKey, Verdict};
 
 use self::differences::Differences;
 use crate::finding::{Finding, Sign, Standing};
+use crate::misses::Misses;
 use crate::readings::{Bounds, Readings};
 use crate::words::{rule, shown};
 
@@ -75,11 +76,11 @@ pub struct Judged<'a> {
     pub path: Option<&'a str>,
     /// What the one that decides said; `None` if it said nothing in the budget.
     pub active: Option<Verdict>,
-    /// What the one in shadow said; `None` as well.
+    /// What the one in shadow said; `None` if it said nothing, or was not shown the question.
     pub shadow: Option<Verdict>,
     /// The rule that the one who denies names.
     pub rule: &'a str,
-    /// The one in shadow was later than the budget.
+    /// The one in shadow was shown it, and said nothing in the budget or was later.
     pub late: bool,
     /// The machine needs the object.
     pub guarded: bool,
@@ -94,6 +95,7 @@ pub struct Shadow {
     begun: u64,
     judged: u64,
     missed: u64,
+    misses: Misses,
     uncompared: u64,
     differences: Differences,
     newly_denied: HashSet<FileKey>,
@@ -111,6 +113,7 @@ impl Shadow {
             begun: now,
             judged: 0,
             missed: 0,
+            misses: Misses::new(limits.misses_max),
             uncompared: 0,
             differences: Differences::default(),
             newly_denied: HashSet::new(),
@@ -126,10 +129,11 @@ impl Shadow {
         if denies && self.denied.len() < KNOWN_MAX {
             self.denied.insert(one.object);
         }
-        let active = match (one.active, self.beside) {
-            (Some(active), _) => active,
-            (None, false) => Verdict::Allow,
-            (None, true) => {
+        let was_shown = one.shadow.is_some() || one.late;
+        let active = match one.active {
+            Some(active) if was_shown => active,
+            None if was_shown && !self.beside => Verdict::Allow,
+            Some(_) | None => {
                 self.uncompared += 1;
                 if denies && one.guarded {
                     self.differences.add(one, Verdict::Allow, Verdict::Deny);
@@ -138,16 +142,9 @@ impl Shadow {
                 return self.finding.as_ref();
             }
         };
-        if one.shadow.is_none() || one.late {
+        if one.late {
             self.missed += 1;
-            if self.missed > self.limits.misses_max {
-                let text = format!(
-                    "{} questions were left without a verdict in their budget, over the limit of {} in {} \
-                     questions",
-                    self.missed,
-                    self.limits.misses_max,
-                    self.judged + self.missed
-                );
+            if let Some(text) = self.misses.add(1, self.judged) {
                 self.find(Sign::Misses, text);
             }
         }
@@ -208,11 +205,6 @@ impl Shadow {
         }
     }
 
-    /// Counts questions of which there was no room to tell the release, or to tell what it said.
-    pub fn leave_out(&mut self, count: u64) {
-        self.uncompared = self.uncompared.saturating_add(count);
-    }
-
     /// How it stands at `now`, having taken `new` where the one that decides took `old`.
     pub fn look(&self, new: &Readings, old: Option<&Readings>, now: u64) -> Standing {
         if let Some(finding) = &self.finding {
@@ -267,8 +259,8 @@ impl Shadow {
     }
 
     /// The objects that it denied, alone or as the other one did: in probation these are no news.
-    pub fn into_denied(self) -> HashSet<FileKey> {
-        self.denied
+    pub fn denied(&self) -> HashSet<FileKey> {
+        self.denied.clone()
     }
 }
 

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use outrigger_api::control::{
-    Counters, EngineAction, EngineState, EngineStatus, Pids, ReleaseName, Request, Response, Status,
+    Counters, EngineAction, EngineState, EngineStatus, Pids, ReleaseName, Request, Response,
+    Status, Trial,
 };
 use outrigger_api::{Coverage, Event};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -175,14 +176,56 @@ impl Host {
         self.ask(&Request::Engine { name, action }).map(drop)
     }
 
-    /// Has the engine replaced by one of `releases`; gives what the host says that it did.
+    /// Has the engine's process replaced by one of what is in force; gives what the host says that it did.
     ///
     /// # Errors
     ///
     /// If the host does not answer or says no.
-    pub fn swap(&self, engine: &str, releases: Vec<ReleaseName>) -> Result<String> {
-        let request = Request::Swap { engine: engine.parse()?, releases };
-        match control::ask_within(SWAP, &control_socket(&self.folder), &request)? {
+    pub fn swap(&self, engine: &str) -> Result<String> {
+        self.done(&Request::Swap { engine: engine.parse()? })
+    }
+
+    /// Has `releases` tried; gives what the host says when they run in shadow.
+    ///
+    /// # Errors
+    ///
+    /// If the host does not answer or says no.
+    pub fn try_out(&self, engine: &str, releases: Vec<ReleaseName>) -> Result<String> {
+        self.done(&Request::Trial { engine: engine.parse()?, releases, emergency: false })
+    }
+
+    /// Ends an engine's trial; gives what the host says that it did.
+    ///
+    /// # Errors
+    ///
+    /// If the host does not answer or says no.
+    pub fn stop_trial(&self, engine: &str) -> Result<String> {
+        self.done(&Request::StopTrial { engine: engine.parse()? })
+    }
+
+    /// Goes back to what was in force before; gives what the host says that it did.
+    ///
+    /// # Errors
+    ///
+    /// If the host does not answer or says no.
+    pub fn go_back(&self, engine: &str) -> Result<String> {
+        self.done(&Request::GoBack { engine: engine.parse()?, part: None })
+    }
+
+    /// Every trial under way.
+    ///
+    /// # Errors
+    ///
+    /// If the host does not answer.
+    pub fn trials(&self) -> Result<Vec<Trial>> {
+        match self.ask(&Request::Trials)? {
+            Response::Trials { trials } => Ok(trials),
+            other => bail!("the host answered {other:?}"),
+        }
+    }
+
+    fn done(&self, request: &Request) -> Result<String> {
+        match control::ask_within(SWAP, &control_socket(&self.folder), request)? {
             Response::Done { message } => Ok(message),
             other => bail!("the host answered {other:?}"),
         }

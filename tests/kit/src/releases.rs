@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
@@ -11,11 +12,13 @@ use outrigger_api::EngineName;
 use outrigger_api::control::ReleaseName;
 use outrigger_api::release::{Part, State};
 use outrigger_update::package::{PackageLimits, tree_digest};
-use outrigger_update::store::{Active, Digest, Offer, ReleaseId, Store};
+pub use outrigger_update::store::{Active, Release};
+use outrigger_update::store::{Digest, Offer, ReleaseId, Store};
 use rustix::fs::{Mode, OFlags, openat};
 use semver::Version;
 
-use crate::EngineSetup;
+use crate::clock::wait_for;
+use crate::{EngineSetup, bait};
 
 /// The releases of one platform. The store is open only while something is changed.
 #[derive(Debug)]
@@ -55,7 +58,7 @@ impl Releases {
             engine,
             part,
             version: Version::parse(version)?,
-            package: Digest([0; 32]),
+            package: package(&files)?,
             repository: "tests".to_owned(),
         };
         let now = Timestamp::now();
@@ -100,6 +103,39 @@ impl Releases {
         Ok(())
     }
 
+    /// Its story in the journal.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read.
+    pub fn story(&self, staged: &Staged) -> Result<Release> {
+        Ok(Store::open_read(&self.state)?.release(staged.id)?)
+    }
+
+    /// Waits until the journal says that it stands in `state`; gives its story.
+    ///
+    /// # Errors
+    ///
+    /// If that does not come about within `limit`; tells its story.
+    pub fn wait_state(&self, staged: &Staged, state: State, limit: Duration) -> Result<Release> {
+        let what = format!("{} {} {state}", staged.name.part, staged.name.version);
+        let found = wait_for(&what, limit, || {
+            Ok(Some(self.story(staged)?).filter(|story| story.state == state))
+        });
+        found.with_context(|| format!("its story: {:?}", self.story(staged)))
+    }
+
+    /// Why the host will not take its package again, if that is so.
+    ///
+    /// # Errors
+    ///
+    /// If the journal cannot be read.
+    pub fn known_bad(&self, staged: &Staged) -> Result<Option<String>> {
+        let store = Store::open_read(&self.state)?;
+        let package = store.release(staged.id)?.package;
+        Ok(store.known_bad(&package)?.map(|bad| bad.reason))
+    }
+
     /// What is in force of `part` of `engine`.
     ///
     /// # Errors
@@ -109,6 +145,17 @@ impl Releases {
         let store = Store::open_read(&self.state)?;
         store.active(&engine.parse()?, part)?.context("nothing is in force")
     }
+}
+
+/// The sum of a package with `files`: the same ones make the same package.
+fn package(files: &[(String, Vec<u8>, bool)]) -> Result<Digest> {
+    let mut bytes = Vec::new();
+    for (path, content, _) in files {
+        bytes.extend_from_slice(path.as_bytes());
+        bytes.push(0);
+        bytes.extend_from_slice(bait::sha256(content).as_bytes());
+    }
+    Ok(bait::sha256(&bytes).parse()?)
 }
 
 /// Puts in force, for good, what stands in shadow of `engine` below `state`, as a host does that has tried it.

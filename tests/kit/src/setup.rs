@@ -26,6 +26,7 @@ pub struct Setup {
     places: Vec<(PathBuf, &'static str)>,
     types: Vec<(&'static str, &'static str)>,
     recorded: Option<&'static str>,
+    updates: Option<String>,
 }
 
 /// An engine's manifest and its place in the configuration.
@@ -55,6 +56,7 @@ pub struct EngineSetup {
     monitored: bool,
     installed: bool,
     content_type: Option<&'static str>,
+    verdict: &'static str,
 }
 
 impl Setup {
@@ -74,6 +76,7 @@ impl Setup {
             places: Vec::new(),
             types: Vec::new(),
             recorded: None,
+            updates: None,
         }
     }
 
@@ -81,6 +84,13 @@ impl Setup {
     #[must_use]
     pub fn recording(mut self, content: &'static str) -> Self {
         self.recorded = Some(content);
+        self
+    }
+
+    /// Has releases tried as `text`, the updates file, says.
+    #[must_use]
+    pub fn updates(mut self, text: &str) -> Self {
+        self.updates = Some(text.to_owned());
         self
     }
 
@@ -175,6 +185,11 @@ impl Setup {
         if let Some(count) = self.in_flight_max {
             writeln!(text, "in_flight_max = {count}")?;
         }
+        if let Some(updates) = &self.updates {
+            let file = folder.join("updates.toml");
+            fs::write(&file, updates)?;
+            writeln!(text, "updates_file = {:?}", file.display())?;
+        }
         writeln!(text, "\n[cache]\nenabled = {}\n", self.cache)?;
         writeln!(text, "[protect]\ntrees = {:?}\n", self.trees)?;
         for (path, mode) in &self.places {
@@ -247,6 +262,14 @@ impl EngineSetup {
         Self { reads_content: false, ..Self::new(name, binaries::HOSTILE, file).argument(name) }
     }
 
+    /// The interpreter of July 2024, with `table`; see `engines/channel291`.
+    pub fn channel291(table: &str) -> Self {
+        let file = ("pipes.table", table.to_owned());
+        let plain = Self::new("channel291", binaries::CHANNEL291, file);
+        let fields = vec!["path", "credentials", "attributes"];
+        Self { reads_content: false, fields, verdict: "subject", ..plain }
+    }
+
     /// As [`EngineSetup::faulty`], and it is given the content of every file.
     pub fn faulty_reader(name: &str, behaviour: &str) -> Self {
         Self { reads_content: true, ..Self::faulty(name, behaviour) }
@@ -276,6 +299,7 @@ impl EngineSetup {
             monitored: false,
             installed: false,
             content_type: None,
+            verdict: "content",
         }
     }
 
@@ -487,7 +511,7 @@ impl EngineSetup {
         let mut text = String::new();
         writeln!(text, "name = {:?}\nvendor = \"Outrigger tests\"", self.name)?;
         writeln!(text, "version = {:?}\ncontract = \"1\"", self.version)?;
-        writeln!(text, "verdict = \"content\"\n")?;
+        writeln!(text, "verdict = {:?}\n", self.verdict)?;
         writeln!(text, "[entry]\nprogram = {:?}", program.display())?;
         if !self.arguments.is_empty() {
             writeln!(text, "arguments = {:?}", self.arguments)?;

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use outrigger_api::record::notice::DecidedBy;
-use outrigger_api::{Answer, CaseId, Event, ProcessKey};
+use outrigger_api::{Answer, CaseId, Event, ProcessKey, Verdict};
 use outrigger_decision::DecidedBy as MergedBy;
 use outrigger_decision::guard::apply as apply_guard;
 use outrigger_dock::Waker;
@@ -21,8 +21,9 @@ use outrigger_sensor::process::close_number;
 use outrigger_sensor::{clock, identity};
 
 use super::cache::free_and_close;
+use super::control::Denied;
 use super::core::{Decided, Finished, Intake};
-use super::history::{Decider, Entry};
+use super::history::{Decider, Entry, EntryVote};
 use super::{Host, lock};
 
 impl Host {
@@ -92,6 +93,7 @@ impl Host {
         } else if finished.would_deny && answer == Answer::Allow {
             header.add(Tally::WouldDeny, 1);
         }
+        self.tell_watched(&intake, &votes, guarded);
         if intake.event == Event::ProcessExec && answer == Answer::Allow {
             lock(&self.execs).remember(intake.run(), answer, asked, finished.at);
         }
@@ -145,6 +147,33 @@ impl Host {
             self.show(intake, case, kept);
         }
         entry
+    }
+
+    /// Tells the control thread of denials by engines that it watches.
+    fn tell_watched(&self, intake: &Intake, votes: &[EntryVote], guarded: bool) {
+        let watched = self.watched.load(Ordering::Acquire);
+        if watched == 0 {
+            return;
+        }
+        let denies = |vote: &&EntryVote| {
+            vote.verdict == Some(Verdict::Deny) && watched & (1 << vote.engine.get()) != 0
+        };
+        for vote in votes.iter().filter(denies) {
+            let path = intake.path.clone().or_else(|| identity::path(intake.file));
+            self.to_control.denied(Denied {
+                place: vote.engine.get(),
+                event: intake.event,
+                object: intake.object.key,
+                path: path.map(|path| path.to_string_lossy().into_owned()),
+                rule: vote
+                    .detail
+                    .as_deref()
+                    .map(|rule| rule.as_str().to_owned())
+                    .unwrap_or_default(),
+                // In Monitor mode nothing was looked up, since nothing is refused.
+                guarded: guarded || self.is_guarded(intake),
+            });
+        }
     }
 
     /// Tells the engines that want to be told what became of a question.

@@ -4,6 +4,7 @@
 //! anybody waiting longer.
 
 mod swap;
+mod trial;
 mod upgrade;
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use outrigger_api::control::{EngineState, EngineStatus, Request, Response};
+use outrigger_api::control::{EngineAction, EngineState, EngineStatus, Request, Response};
 use outrigger_api::coverage::{Coverage, EventCoverage};
 use outrigger_api::settings::{HostConfig, Manifest, ProtectMode};
 use outrigger_api::{EngineName, EventSet, FailureReason};
@@ -30,6 +31,8 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use self::swap::Swap;
+pub(crate) use self::trial::Denied;
+use self::trial::Trial;
 use super::core::News;
 use super::engines::{Link, Presence};
 use super::installed::{Checked, Trees, Version};
@@ -39,7 +42,7 @@ use super::machine::{self, Machine};
 use super::metrics;
 use super::notices::{self, Source};
 use super::server::{self, Errand};
-use super::shadows::{self, Wants};
+use super::shadows;
 use super::subscriptions::Granted;
 use super::{Host, VolumeFacts, lock, poisoned, status, verdicts};
 use crate::keeper;
@@ -68,6 +71,8 @@ enum Message {
     News(News),
     Errand(Errand),
     Swap(swap::Step),
+    Trial(trial::Step),
+    Denied(Denied),
 }
 
 impl Inbox {
@@ -95,6 +100,18 @@ impl Inbox {
     /// A step of a swap is done that waited for the disk.
     fn swap(&self, step: swap::Step) {
         drop(lock(&self.sender).send(Message::Swap(step)));
+        signal(&self.wake);
+    }
+
+    /// A step of a trial is done that waited for the disk.
+    fn trial(&self, step: trial::Step) {
+        drop(lock(&self.sender).send(Message::Trial(step)));
+        signal(&self.wake);
+    }
+
+    /// An engine that is watched has denied something.
+    pub(crate) fn denied(&self, denied: Denied) {
+        drop(lock(&self.sender).send(Message::Denied(denied)));
         signal(&self.wake);
     }
 
@@ -129,10 +146,18 @@ struct Control {
     supervisor: Supervisor,
     /// What runs of each engine.
     manifests: Vec<Manifest>,
+    /// As what each engine runs; `None` if there is nothing to run.
+    in_force: Vec<Option<Version>>,
     /// What must lie in the slots.
     trees: Trees,
     /// Changes of version that are under way.
     swaps: Vec<Option<Swap>>,
+    /// Releases on trial.
+    trials: Vec<Option<Trial>>,
+    /// It was looked up what was on trial when this host came to decide.
+    resumed: bool,
+    /// What is wrong with what the administrator decided about releases.
+    updates_problem: Option<String>,
     volumes: Volumes,
     /// What is wrong with the configuration, if the last good one is in force.
     problem: Option<String>,
@@ -214,8 +239,15 @@ impl Control {
             host: Arc::clone(host),
             supervisor,
             manifests: host.manifests.clone(),
+            in_force: engines
+                .into_iter()
+                .map(|(version, absent)| absent.is_none().then_some(version))
+                .collect(),
             trees,
             swaps: host.manifests.iter().map(|_| None).collect(),
+            trials: host.manifests.iter().map(|_| None).collect(),
+            resumed: false,
+            updates_problem: None,
             volumes: Volumes::new(
                 host.page(),
                 origin,
@@ -358,7 +390,8 @@ impl Control {
         polled.extend(engines.iter().map(|(fd, _)| PollFd::from_borrowed_fd(*fd, PollFlags::IN)));
         let now = clock::now();
         // Twice a second for what has no descriptor: the gate's restarts, the first marks' limit.
-        let until = self.supervisor.next_wake().unwrap_or(u64::MAX);
+        let until = [self.supervisor.next_wake(), self.trials_due()];
+        let until = until.into_iter().flatten().min().unwrap_or(u64::MAX);
         let nanos = until.saturating_sub(now).min(if self.marked { SECOND } else { SECOND / 20 });
         let limit = Timespec {
             tv_sec: i64::try_from(nanos / SECOND).unwrap_or(1),
@@ -411,8 +444,15 @@ impl Control {
                         return Some(code);
                     }
                 }
+                Message::Trial(step) => {
+                    if let Some(code) = self.go_on_with_trial(step) {
+                        return Some(code);
+                    }
+                }
+                Message::Denied(denied) => self.hear_denied(&denied),
             }
         }
+        self.look_at_trials();
         self.act();
         self.place_first_marks();
         None
@@ -446,12 +486,12 @@ impl Control {
             }
             News::Misses { engine, count } => {
                 self.supervisor.misses(engine.get(), count, now, &mut self.happenings);
+                self.missed_on_trial(engine.get(), count);
             }
             News::FormerDone { engine } => {
                 self.supervisor.dismiss(engine.get(), now, &mut self.happenings);
             }
-            // Nothing is compared but by a trial.
-            News::Judged { .. } => {}
+            News::Judged { engine, batch } => self.hear_judged(engine.get(), &batch),
             News::ShadowFault { engine, reason, detail } => {
                 let place = engine.get();
                 self.supervisor.shadow_fault(place, reason, &detail, now, &mut self.happenings);
@@ -477,6 +517,7 @@ impl Control {
         match happening {
             Happening::Starting(place) => {
                 journal.write("engine-starting", json!({ "engine": name(place) }));
+                self.started_for_trial(place);
             }
             Happening::Docked(place, link) => {
                 tracing::info!("engine {} has docked", name(place));
@@ -489,11 +530,15 @@ impl Control {
                 tracing::warn!("engine {} is lost: {reason}", name(place));
                 journal.write("engine-lost", json!({ "engine": name(place), "reason": reason }));
                 self.lose(place, reason);
+                let status = self.supervisor.status().into_iter().nth(place);
+                let why = status.and_then(|status| status.last_fault);
+                self.fault_on_trial(place, reason, why.as_deref().unwrap_or("its process ended"));
             }
             Happening::Fault { engine, reason, detail } => {
                 self.host.page().header().count_fault(reason);
                 let value = json!({ "engine": name(engine), "reason": reason, "detail": detail });
                 journal.write("engine-fault", value);
+                self.fault_on_trial(engine, reason, &detail);
             }
             Happening::Waiting { engine, due } => {
                 let ms = due.saturating_sub(clock::now()) / 1_000_000;
@@ -503,14 +548,17 @@ impl Control {
             Happening::Quarantined(place, why) => {
                 tracing::error!("engine {} is in quarantine: {why}", name(place));
                 journal.write("engine-quarantined", json!({ "engine": name(place), "why": why }));
+                self.gone_on_trial(place, FailureReason::Quarantined, &why);
             }
             Happening::Failed(place, why) => {
                 tracing::error!("engine {} cannot dock: {why}", name(place));
                 journal.write("engine-failed", json!({ "engine": name(place), "why": why }));
+                self.gone_on_trial(place, FailureReason::NotDocked, &why);
             }
             Happening::Released(place) => {
                 tracing::info!("engine {} is released", name(place));
                 journal.write("engine-released", json!({ "engine": name(place) }));
+                self.set_aside(place, false);
                 self.forget_poisoned(place);
             }
             Happening::ReplacementReady(place) => self.commit_swap(place),
@@ -520,7 +568,7 @@ impl Control {
                 tracing::error!("engine {} goes on as it is: {why}", name(engine));
                 let value = json!({ "engine": name(engine), "reason": reason, "why": why });
                 journal.write("engine-not-replaced", value);
-                self.fail_swap(engine, &why);
+                self.fail_swap(engine, reason, &why);
             }
             Happening::FormerEnded(place) => {
                 journal.write("engine-former-ended", json!({ "engine": name(place) }));
@@ -529,15 +577,13 @@ impl Control {
                     self.collect_bells();
                 }
             }
-            Happening::ShadowDocked(place, link) => self.begin_shadow(place, *link),
+            Happening::ShadowDocked(place, link) => self.shadow_docked(place, *link),
             Happening::ShadowFailed { engine, reason, why } => {
                 self.host.page().header().count_fault(reason);
                 tracing::error!("engine {} goes on as it is: in shadow: {why}", name(engine));
                 let value = json!({ "engine": name(engine), "reason": reason, "why": why });
                 journal.write("engine-shadow-failed", value);
-                if let Some(index) = EngineIndex::new(engine) {
-                    self.host.end_shadow(index);
-                }
+                self.shadow_failed(engine, reason, &why);
             }
             Happening::ContentChanged(place, content) => {
                 journal
@@ -732,21 +778,6 @@ impl Control {
             self.host.journal.write("object-poisoned", value);
             self.supervisor.pardon(place, clock::now());
         }
-    }
-
-    /// What runs in shadow has docked: it is shown what its engine is asked.
-    fn begin_shadow(&self, place: usize, link: outrigger_supervisor::Link) {
-        let (Some(index), Some(spec)) =
-            (EngineIndex::new(place), self.supervisor.shadow_spec(place))
-        else {
-            return;
-        };
-        let manifest = &spec.manifest;
-        let value = json!({ "engine": manifest.name, "version": manifest.version });
-        self.host.journal.write("engine-in-shadow", value);
-        let Granted { asked, told, .. } = Granted::in_full(manifest);
-        let wants = Wants { asked, told, fields: manifest.fields };
-        self.host.begin_shadow(index, link, wants);
     }
 
     /// At an engine's first dock: what an earlier host remembered of it holds if its content is the same.
@@ -1025,6 +1056,9 @@ impl Control {
                 match place {
                     Some(place) => {
                         let now = clock::now();
+                        if action == EngineAction::Quarantine {
+                            self.set_aside(place, true);
+                        }
                         let done =
                             self.supervisor.command(place, action, now, &mut self.happenings);
                         self.act();
@@ -1041,13 +1075,22 @@ impl Control {
                 Response::Done { message: "every cached verdict is dropped".to_owned() }
             }
             Request::Reload => return self.reload(Some(&reply)),
-            Request::Swap { engine, releases } => {
-                self.begin_swap(engine, releases, reply);
+            Request::Swap { engine } => {
+                self.swap(&engine, reply);
                 return None;
             }
-            Request::Trials => Response::Trials { trials: Vec::new() },
-            Request::Trial { .. } | Request::StopTrial { .. } | Request::GoBack { .. } => {
-                Response::Error { message: "this host tries no release".to_owned() }
+            Request::Trial { engine, releases, emergency } => {
+                self.begin_trial(&engine, releases, emergency, reply);
+                return None;
+            }
+            Request::Trials => Response::Trials { trials: self.list_trials() },
+            Request::StopTrial { engine } => {
+                self.stop_trial(&engine, reply);
+                return None;
+            }
+            Request::GoBack { engine, part } => {
+                self.send_back(&engine, part, reply);
+                return None;
             }
             Request::EnterSafeMode { .. } | Request::LeaveSafeMode { .. } => {
                 Response::Error { message: "this host has no safe mode".to_owned() }
@@ -1086,6 +1129,7 @@ impl Control {
             let what = format!("a moment ago there was no room in {folder}");
             problems.push(status::named(Trouble::Full, &what));
         }
+        problems.extend(self.trial_problems());
         if !self.marked {
             problems.push("protection begins when the engines have docked".to_owned());
         }
@@ -1222,7 +1266,9 @@ mod tests {
                     | News::ShadowFault { .. },
                 )
                 | Message::Errand(_)
-                | Message::Swap(_) => None,
+                | Message::Swap(_)
+                | Message::Trial(_)
+                | Message::Denied(_) => None,
             })
             .collect();
         assert_eq!(counts, [1, 2]);

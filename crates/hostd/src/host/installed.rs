@@ -2,8 +2,8 @@
 //! releases has in force.
 //!
 //! The store's journal is the only truth of what is in force. A host that starts takes what it says; while a
-//! host runs, the journal changes through [`put_in_force`] alone, once the new process has docked. So a cut
-//! at any moment leaves the one or the other in force, and the next host starts that.
+//! host runs, what is in force changes by that host's hand alone ([`super::releases`]). So a cut at any moment
+//! leaves the one or the other in force, and the next host starts that.
 //!
 //! What lies in a slot is compared with what was put there before each start from it ([`Checked`]).
 //!
@@ -17,7 +17,6 @@ use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use jiff::Timestamp;
 use outrigger_api::EngineName;
 use outrigger_api::control::ReleaseName;
 use outrigger_api::release::{Part, State};
@@ -44,9 +43,14 @@ impl Version {
         Self { spec: EngineSpec { manifest, config, events }, slots: Vec::new(), new: Vec::new() }
     }
 
-    /// Whether a release of it is to be put in force.
-    pub(crate) fn is_new(&self) -> bool {
-        !self.new.is_empty()
+    /// The entries of what is new of it.
+    pub(crate) fn entries(&self) -> Vec<ReleaseId> {
+        self.new.iter().map(|(release, ..)| *release).collect()
+    }
+
+    /// Whether `other` runs from the same slots.
+    pub(crate) fn lies_where(&self, other: &Self) -> bool {
+        self.slots == other.slots
     }
 
     /// What it is, for people.
@@ -124,25 +128,80 @@ pub(crate) fn at_start(
     }
 }
 
-/// What the engine called `name` is to run as with `releases` in place of what is in force.
+/// What the engine of `config` is to run as by what is in force, or lies in its folders, now.
 pub(crate) fn find(
+    state_dir: &Path,
+    config: &EngineConfig,
+    name: &EngineName,
+) -> Result<Version, String> {
+    let EngineSource::Manifest(file) = &config.source else {
+        return found(state_dir, config, name, &[]);
+    };
+    let manifest = Manifest::read(file).map_err(|errors| errors.to_string())?;
+    Ok(Version::new(manifest, config.clone()))
+}
+
+/// What the engine of `config` is to run as with `releases`, which stand in shadow, in place of what is in
+/// force.
+pub(crate) fn find_new(
     state_dir: &Path,
     config: &EngineConfig,
     name: &EngineName,
     releases: &[ReleaseName],
 ) -> Result<Version, String> {
-    let EngineSource::Manifest(file) = &config.source else {
-        return found(state_dir, config, name, releases);
-    };
-    if !releases.is_empty() {
+    if let EngineSource::Manifest(file) = &config.source {
         return Err(format!(
             "{name} runs from {} and not from releases; write `installed = \"{name}\"` in place of its \
              `manifest`, and reload",
             file.display()
         ));
     }
-    let manifest = Manifest::read(file).map_err(|errors| errors.to_string())?;
-    Ok(Version::new(manifest, config.clone()))
+    found(state_dir, config, name, releases)
+}
+
+/// What the engine of `config` is to run as once `parts` of it have gone back to what was in force before;
+/// `None` if nothing would be left to run.
+pub(crate) fn find_before(
+    state_dir: &Path,
+    config: &EngineConfig,
+    name: &EngineName,
+    parts: &[Part],
+) -> Result<Option<Version>, String> {
+    let store = Store::open_read(state_dir).map_err(|error| chain(&error))?;
+    let lies = |part: Part| -> Result<Option<(PathBuf, Digest)>, String> {
+        if !parts.contains(&part) {
+            return in_force(&store, name, part);
+        }
+        let standby = store.standby(name, part).map_err(|error| chain(&error))?;
+        let before = standby.filter(|lies| lies.state == State::Retired);
+        Ok(before.map(|lies| (lies.dir, lies.tree)))
+    };
+    let Some(code) = lies(Part::Code)? else { return Ok(None) };
+    of_slots(name, config, code, lies(Part::Content)?).map(Some)
+}
+
+/// The parts of the engine called `name`, or this one, that have something to go back to.
+pub(crate) fn with_before(
+    state_dir: &Path,
+    name: &EngineName,
+    wanted: Option<Part>,
+) -> Result<Vec<Part>, String> {
+    let store = Store::open_read(state_dir).map_err(|error| chain(&error))?;
+    let mut parts = Vec::new();
+    for part in Part::ALL.into_iter().filter(|part| wanted.is_none_or(|wanted| wanted == *part)) {
+        let standby = store.standby(name, part).map_err(|error| chain(&error))?;
+        let before = standby.is_some_and(|lies| lies.state == State::Retired);
+        parts.extend(before.then_some(part));
+    }
+    match parts.is_empty() {
+        true => {
+            let what = wanted.map_or_else(String::new, |part| format!("'s {part}"));
+            Err(format!(
+                "there is nothing of {name}{what} to go back to: no release from before lies here"
+            ))
+        }
+        false => Ok(parts),
+    }
 }
 
 fn found(
@@ -156,40 +215,68 @@ fn found(
         return Err(format!("two releases of {name}'s {part} cannot be in force; name one"));
     }
     let store = Store::open_read(state_dir).map_err(|error| chain(&error))?;
-    let (mut slots, mut new) = (Vec::new(), Vec::new());
-    let mut place = |part: Part| -> Result<Option<PathBuf>, String> {
-        let (dir, tree) = match wanted(part).next() {
-            None => match store.active(name, part).map_err(|error| chain(&error))? {
-                Some(active) => (active.dir, active.tree),
-                None => return Ok(None),
-            },
-            Some(release) => {
-                let (id, dir, tree) = standby(&store, name, release)?;
-                new.push((id, part, release.version.clone()));
-                (dir, tree)
-            }
-        };
-        slots.push((dir.clone(), tree));
-        Ok(Some(dir))
+    let mut new = Vec::new();
+    let mut place = |part: Part| match wanted(part).next() {
+        None => in_force(&store, name, part),
+        Some(release) => {
+            let (id, dir, tree) = standby(&store, name, release)?;
+            new.push((id, part, release.version.clone()));
+            Ok(Some((dir, tree)))
+        }
     };
     let Some(code) = place(Part::Code)? else {
         return Err(format!(
             "no release of its code is in force; put one in force with `outrigger update apply {name}`"
         ));
     };
-    let content_dir = place(Part::Content)?;
+    let content = place(Part::Content)?;
+    if content.is_none() && was_withdrawn(&store, name, Part::Content)? {
+        return Err(format!(
+            "its content was withdrawn, and it is not run without; put one in force with \
+             `outrigger update apply {name}`"
+        ));
+    }
+    let mut version = of_slots(name, config, code, content)?;
+    version.new = new;
+    Ok(version)
+}
+
+fn in_force(
+    store: &Reader,
+    name: &EngineName,
+    part: Part,
+) -> Result<Option<(PathBuf, Digest)>, String> {
+    let active = store.active(name, part).map_err(|error| chain(&error))?;
+    Ok(active.map(|active| (active.dir, active.tree)))
+}
+
+/// Whether something of a part, of which nothing is in force, was in force once.
+fn was_withdrawn(store: &Reader, name: &EngineName, part: Part) -> Result<bool, String> {
+    let history = store.history(Some(name)).map_err(|error| chain(&error))?;
+    Ok(history.iter().any(|release| release.part == part && release.state == State::Retired))
+}
+
+/// The version that runs from these slots.
+fn of_slots(
+    name: &EngineName,
+    config: &EngineConfig,
+    code: (PathBuf, Digest),
+    content: Option<(PathBuf, Digest)>,
+) -> Result<Version, String> {
+    let folder = &code.0;
     let manifest =
-        Manifest::read(&code.join(MANIFEST_FILE)).map_err(|errors| errors.to_string())?;
+        Manifest::read(&folder.join(MANIFEST_FILE)).map_err(|errors| errors.to_string())?;
     if manifest.name != *name {
-        let (other, folder) = (&manifest.name, code.display());
+        let (other, folder) = (&manifest.name, folder.display());
         return Err(format!("the manifest in {folder} is of {other}, not of {name}"));
     }
-    if !manifest.program.starts_with(&code) {
-        let (program, folder) = (manifest.program.display(), code.display());
+    if !manifest.program.starts_with(folder) {
+        let (program, folder) = (manifest.program.display(), folder.display());
         return Err(format!("the program of {name}, {program}, is not in its release, {folder}"));
     }
+    let content_dir = content.as_ref().map(|(dir, _)| dir.clone());
     let mut version = Version::new(manifest, EngineConfig { content_dir, ..config.clone() });
-    (version.slots, version.new) = (slots, new);
+    version.slots = std::iter::once(code).chain(content).collect();
     Ok(version)
 }
 
@@ -207,20 +294,17 @@ fn standby(
     if lies.state != State::Shadow {
         let state = lies.state;
         return Err(format!(
-            "{part} {version} of {name} is {state}: only what passed preflight is put in force"
+            "{part} {version} of {name} is {state}: only what passed preflight, and stands in shadow, is tried"
+        ));
+    }
+    let package = store.release(lies.release).map_err(|error| chain(&error))?.package;
+    if let Some(bad) = store.known_bad(&package).map_err(|error| chain(&error))? {
+        return Err(format!(
+            "{part} {version} of {name} is known bad: {}: {}",
+            bad.reason, bad.detail
         ));
     }
     Ok((lies.release, lies.dir, lies.tree))
-}
-
-/// Puts what is new of `version` in force, for good.
-pub(crate) fn put_in_force(state_dir: &Path, version: &Version) -> Result<(), String> {
-    let mut store = Store::open(state_dir).map_err(|error| chain(&error))?;
-    let releases: Vec<ReleaseId> = version.new.iter().map(|(release, ..)| *release).collect();
-    let detail = "it docked, and takes questions";
-    store.begin_probation(&releases, detail, Timestamp::now()).map_err(|error| {
-        format!("{} cannot be put in force: {}", version.describe(), chain(&error))
-    })
 }
 
 /// The manifest of an engine of which there is none: it would be asked about everything, so that where its
@@ -252,7 +336,7 @@ pub(crate) fn differs(old: &Manifest, new: &Manifest) -> Option<&'static str> {
     }
 }
 
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -2,10 +2,13 @@ use std::fs;
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::PermissionsExt as _;
 
+use jiff::Timestamp;
 use outrigger_api::settings::HostConfig;
+use outrigger_update::finding::{Finding, Sign};
 use outrigger_update::store::{Offer, Rejection};
 use tempfile::TempDir;
 
+use super::super::releases::{Task, under_way, write};
 use super::*;
 
 const MANIFEST: &str = "name = \"scan\"\nvendor = \"V\"\nversion = \"1\"\ncontract = \"1\"\n\
@@ -72,7 +75,7 @@ fn what_is_in_force_is_what_a_host_starts() {
     assert_eq!(slots.len(), 2);
     assert_eq!(&version.spec.manifest.folder, slots[0]);
     assert_eq!(version.spec.config.content_dir.as_ref(), Some(slots[1]));
-    assert!(!version.is_new());
+    assert!(version.entries().is_empty());
 }
 
 #[test]
@@ -94,13 +97,79 @@ fn a_release_that_lies_in_its_slot_is_found_and_put_in_force() {
     activate(state.path(), stage(state.path(), Part::Code, "1.0.0", MANIFEST_FILE, MANIFEST));
     stage(state.path(), Part::Content, "7.0.0", "list", "1");
 
-    let version = find(state.path(), &config, &scan, &[name(Part::Content, "7.0.0")]);
+    let version = find_new(state.path(), &config, &scan, &[name(Part::Content, "7.0.0")]);
     let version = version.expect("it passed preflight");
     assert_eq!(version.describe(), "scan with content 7.0.0");
-    put_in_force(state.path(), &version).expect("the store takes it");
+    let begin = Task::Begin(version.entries(), "it stood its shadow".to_owned());
+    write(state.path(), &scan, &begin).expect("the store takes it");
 
-    let again = find(state.path(), &config, &scan, &[]).expect("it is in force");
+    let again = find(state.path(), &config, &scan).expect("it is in force");
     assert_eq!(again.slots, version.slots);
+}
+
+#[test]
+fn what_was_before_is_found_while_its_successor_is_on_probation() {
+    let (state, config, scan) = machine();
+    activate(state.path(), stage(state.path(), Part::Code, "1.0.0", MANIFEST_FILE, MANIFEST));
+    activate(state.path(), stage(state.path(), Part::Content, "7.0.0", "list", "1"));
+    let old = find(state.path(), &config, &scan).expect("it is in force");
+    let new = stage(state.path(), Part::Content, "8.0.0", "list", "2");
+    let begin = Task::Begin(vec![new], String::new());
+    write(state.path(), &scan, &begin).expect("on probation");
+
+    let under_way = under_way(state.path(), &scan).expect("a journal");
+    let before = find_before(state.path(), &config, &scan, &[Part::Content]).expect("a journal");
+    let parts = with_before(state.path(), &scan, None).expect("one has");
+    let finding = Finding::new(Sign::Misses, "four");
+    write(state.path(), &scan, &Task::RollBack(finding)).expect("rolled back");
+
+    assert_eq!(under_way.probation, [(new, name(Part::Content, "8.0.0"))]);
+    assert!(before.expect("it lies there").lies_where(&old));
+    assert_eq!(parts, [Part::Content]);
+    assert!(find(state.path(), &config, &scan).expect("it is in force again").lies_where(&old));
+    assert!(with_before(state.path(), &scan, None).is_err(), "what was rejected is no way back");
+}
+
+#[test]
+fn what_has_nothing_before_it_goes_back_to_nothing() {
+    let (state, config, scan) = machine();
+    let first = stage(state.path(), Part::Code, "1.0.0", MANIFEST_FILE, MANIFEST);
+    write(state.path(), &scan, &Task::Begin(vec![first], String::new())).expect("on probation");
+
+    let before = find_before(state.path(), &config, &scan, &[Part::Code]).expect("a journal");
+
+    assert!(before.is_none());
+}
+
+#[test]
+fn code_whose_content_was_withdrawn_does_not_run_without() {
+    let (state, config, scan) = machine();
+    activate(state.path(), stage(state.path(), Part::Code, "1.0.0", MANIFEST_FILE, MANIFEST));
+    find(state.path(), &config, &scan).expect("code that never had content runs without");
+    activate(state.path(), stage(state.path(), Part::Content, "7.0.0", "list", "1"));
+    let new = stage(state.path(), Part::Content, "8.0.0", "list", "2");
+    write(state.path(), &scan, &Task::Begin(vec![new], String::new())).expect("on probation");
+    let finding = Finding::new(Sign::Misses, "four");
+    write(state.path(), &scan, &Task::Withdraw(finding)).expect("withdrawn");
+
+    let refused = find(state.path(), &config, &scan).expect_err("it has no content");
+
+    assert!(refused.contains("its content was withdrawn"), "{refused}");
+}
+
+#[test]
+fn a_package_that_is_known_bad_is_not_tried_again() {
+    let (state, config, scan) = machine();
+    activate(state.path(), stage(state.path(), Part::Code, "1.0.0", MANIFEST_FILE, MANIFEST));
+    let bad = stage(state.path(), Part::Content, "7.0.0", "list", "1");
+    let finding = Finding::new(Sign::NewDenials, "four objects");
+    write(state.path(), &scan, &Task::Reject(vec![bad], finding)).expect("rejected");
+    stage(state.path(), Part::Content, "7.0.1", "list", "1");
+
+    let refused = find_new(state.path(), &config, &scan, &[name(Part::Content, "7.0.1")]);
+
+    let refused = refused.expect_err("its bytes are the same");
+    assert!(refused.contains("known bad: new-denials: four objects"), "{refused}");
 }
 
 #[test]
@@ -109,7 +178,7 @@ fn what_cannot_be_put_in_force_is_refused_with_why() {
     activate(state.path(), stage(state.path(), Part::Code, "1.0.0", MANIFEST_FILE, MANIFEST));
     let content = stage(state.path(), Part::Content, "7.0.0", "list", "1");
     let refused = |releases: &[ReleaseName]| {
-        find(state.path(), &config, &scan, releases).expect_err("it is refused")
+        find_new(state.path(), &config, &scan, releases).expect_err("it is refused")
     };
 
     let other = refused(&[name(Part::Content, "8.0.0")]);
@@ -156,7 +225,7 @@ fn a_file_that_was_altered_added_or_removed_shows_before_the_next_start() {
         let (state, config, scan) = machine();
         activate(state.path(), stage(state.path(), Part::Code, "1.0.0", MANIFEST_FILE, MANIFEST));
         activate(state.path(), stage(state.path(), Part::Content, "7.0.0", "list", "1"));
-        let version = find(state.path(), &config, &scan, &[]).expect("it is in force");
+        let version = find(state.path(), &config, &scan).expect("it is in force");
         let trees = Trees::default();
         trees.expect(&version);
         let slot = version.spec.config.content_dir.expect("it has content");
@@ -176,7 +245,7 @@ fn what_lies_in_a_slot_is_checked_within_the_widest_limits_and_not_the_default_o
     let (folder, config, name) = machine();
     let release = stage(folder.path(), Part::Code, "1.0.0", MANIFEST_FILE, MANIFEST);
     activate(folder.path(), release);
-    let version = find(folder.path(), &config, &name, &[]).expect("it is in force");
+    let version = find(folder.path(), &config, &name).expect("it is in force");
     let trees = Trees::default();
     trees.expect(&version);
     let slot = version.spec.manifest.folder.clone();
@@ -199,10 +268,10 @@ fn an_engine_that_docks_from_a_folder_has_no_releases() {
     let config = HostConfig::parse(&text, Path::new("c.toml")).expect("a configuration");
     let (config, scan) = (&config.engines[0], "scan".parse().expect("a name"));
 
-    let found = find(folder.path(), config, &scan, &[]).expect("its manifest is read again");
-    let refused = find(folder.path(), config, &scan, &[name(Part::Code, "1.0.0")]);
+    let found = find(folder.path(), config, &scan).expect("its manifest is read again");
+    let refused = find_new(folder.path(), config, &scan, &[name(Part::Code, "1.0.0")]);
 
-    assert!(found.slots.is_empty() && !found.is_new());
+    assert!(found.slots.is_empty() && found.entries().is_empty());
     assert!(refused.expect_err("it has none").contains("write `installed = \"scan\"`"));
 }
 

@@ -18,6 +18,8 @@ pub(crate) const LAST_GOOD: &str = "last-good.toml";
 pub(crate) const KERNEL: &str = "kernel";
 /// What engines crashed or hung on.
 pub(crate) const POISONED: &str = "poisoned.jsonl";
+/// What releases on trial are held to.
+pub(crate) const TRIALS: &str = "trials.json";
 /// Longest file that is read, in bytes.
 pub(crate) const KEPT_MAX: usize = 16 << 20;
 

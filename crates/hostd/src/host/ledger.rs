@@ -17,7 +17,7 @@ use outrigger_api::{Event, EventSet, FailureReason, Loss, LossCause, Verdict};
 use outrigger_decision::arbiter::VoteState;
 use outrigger_decision::{Closed, EngineIndex, EngineSet};
 
-use self::histogram::Histogram;
+pub(crate) use self::histogram::Histogram;
 
 /// What is told as recent: the running slot of time and the one before, ns each.
 const SLOT: u64 = 10_000_000_000;
@@ -157,6 +157,13 @@ impl Books {
         let times = [recent.times(), all.times()].into_iter().find(|times| times.count > 0);
         sums.answered = times.map(|times| (times.p50_ns, times.p99_ns));
         sums
+    }
+
+    /// How long each vote took, of all events, from the beginning.
+    pub(crate) fn answered(&self) -> Histogram {
+        let mut all = Histogram::default();
+        self.pages.iter().flatten().for_each(|page| page.answered.sum_all(&mut all));
+        all
     }
 
     /// A copy of the page about `event`; `None` if the engine did not subscribe to it.

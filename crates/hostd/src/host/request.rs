@@ -75,18 +75,16 @@ mod tests {
     }
 
     #[test]
-    fn a_swap_names_the_releases_that_it_is_to_put_in_force_or_none() {
-        let lines = b"{\"request\":\"swap\",\"engine\":\"yara\"}\n{\"request\":\"swap\",\
+    fn a_trial_names_the_releases_that_it_is_of_and_a_swap_none() {
+        let lines = b"{\"request\":\"swap\",\"engine\":\"yara\"}\n{\"request\":\"trial\",\
             \"engine\":\"yara\",\"releases\":[{\"part\":\"content\",\"version\":\"1.2.0\"}]}\n\
-            {\"request\":\"swap\",\"engine\":\"yara\",\"releases\":[{\"part\":\"rules\"}]}\n";
+            {\"request\":\"trial\",\"engine\":\"yara\",\"releases\":[{\"part\":\"rules\"}]}\n";
 
         let said = all(lines);
 
-        assert_eq!(said[0], "Swap { engine: yara, releases: [] }");
-        assert!(
-            said[1].ends_with("[ReleaseName { part: Content, version: \"1.2.0\" }] }"),
-            "{said:?}"
-        );
+        assert_eq!(said[0], "Swap { engine: yara }");
+        let releases = "releases: [ReleaseName { part: Content, version: \"1.2.0\" }]";
+        assert!(said[1].contains(releases), "{said:?}");
         assert!(said[2].starts_with("not a request this host knows: unknown variant"), "{said:?}");
     }
 

@@ -92,7 +92,10 @@ fn connection<D: Desk>(stream: UnixStream, desk: &D) -> std::io::Result<()> {
 fn act<D: Desk>(desk: &D, request: Request) -> Response {
     let (reply, answer) = channel();
     let limit = match request {
-        Request::Swap { .. } => SWAP_LIMIT,
+        Request::Swap { .. }
+        | Request::Trial { .. }
+        | Request::StopTrial { .. }
+        | Request::GoBack { .. } => SWAP_LIMIT,
         _ => ACTION_LIMIT,
     };
     desk.hand_in(Errand { request, reply });

@@ -3,8 +3,15 @@ use proptest::prelude::*;
 use super::*;
 
 const MS: u64 = 1_000_000;
-const QUIET: Readings =
-    Readings { span_ns: 0, answers: 0, p99_ns: 0, cpu_ns: None, memory_bytes: None };
+const QUIET: Readings = Readings {
+    span_ns: 0,
+    answers: 0,
+    timed: 0,
+    p50_ns: 0,
+    p99_ns: 0,
+    cpu_ns: None,
+    memory_bytes: None,
+};
 
 fn limits() -> Limits {
     Limits::new(&UpdatesConfig::default(), 50 * MS, false)
@@ -124,14 +131,27 @@ fn a_question_that_nobody_answered_tells_nothing() {
 }
 
 #[test]
+fn what_it_was_not_shown_is_no_miss() {
+    let mut shadow = shadow();
+
+    for number in 0..100 {
+        shadow.judge(&said(number, Some(Allow), None));
+    }
+
+    assert_eq!(shadow.look(&QUIET, None, 10_000 * MS), Standing::Passed);
+    assert_eq!(shadow.counts(), (0, 0, 100));
+}
+
+#[test]
 fn late_and_missing_verdicts_are_both_misses() {
     let mut shadow = shadow();
-    shadow.judge(&said(0, Some(Allow), None));
-    shadow.judge(&Judged { late: true, ..said(1, Some(Allow), Some(Allow)) });
-    shadow.judge(&said(2, Some(Allow), None));
+    let late = |number, own| Judged { late: true, ..said(number, Some(Allow), own) };
+    shadow.judge(&late(0, None));
+    shadow.judge(&late(1, Some(Allow)));
+    shadow.judge(&late(2, None));
     let before = sign(&shadow, 1);
 
-    shadow.judge(&said(3, Some(Allow), None));
+    shadow.judge(&late(3, None));
 
     assert_eq!(before, None);
     assert_eq!(sign(&shadow, 1), Some(Sign::Misses));
@@ -166,8 +186,8 @@ fn too_few_questions_prolong_it_and_end_it_without_blame() {
 #[test]
 fn what_it_took_is_judged_at_the_end() {
     let shadow = shadow();
-    let slow = Readings { answers: 100, p99_ns: 40 * MS, ..QUIET };
-    let old = Readings { answers: 100, p99_ns: MS, ..QUIET };
+    let slow = Readings { timed: 100, p99_ns: 40 * MS, ..QUIET };
+    let old = Readings { timed: 100, p99_ns: MS, ..QUIET };
 
     assert_eq!(shadow.look(&slow, Some(&old), 9_999 * MS), Standing::Running);
     let end = shadow.look(&slow, Some(&old), 10_000 * MS);
@@ -211,7 +231,7 @@ proptest! {
         let mut shadow = shadow();
         let mut first: Option<Finding> = None;
         for (number, active, own, late) in &questions {
-            let one = Judged { late: *late && own.is_some(), ..said(*number, *active, *own) };
+            let one = Judged { late: *late, ..said(*number, *active, *own) };
             let found = shadow.judge(&one).cloned();
             prop_assert!(first.is_none() || found == first, "{first:?} became {found:?}");
             first = found;

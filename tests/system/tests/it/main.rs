@@ -20,6 +20,7 @@ mod reason;
 mod replay;
 mod scene;
 mod swap;
+mod trial;
 mod update;
 mod user;
 mod way;
@@ -108,6 +109,25 @@ const TESTS: &[Test] = tests! {
     60 swap::what_is_not_installed_is_counted_until_it_is;
     60 swap::a_version_that_asks_for_more_comes_by_another_host;
     60 swap::without_releases_the_files_are_taken_as_they_lie;
+
+    60 trial::a_good_release_comes_to_decide;
+    60 trial::a_false_positive_is_listed_in_shadow_and_refused;
+    60 trial::few_differences_are_listed_while_it_runs;
+    60 trial::a_crash_in_shadow_costs_nothing;
+    60 trial::channel_file_291_ends_in_shadow;
+    60 trial::channel_file_291_on_probation_is_undone;
+    60 trial::a_storm_of_denials_on_probation_is_undone;
+    60 trial::a_slow_release_on_probation_is_undone;
+    60 trial::a_leak_on_probation_is_undone;
+    90 trial::goes_on_when_the_host_is_killed;
+    90 trial::goes_on_after_a_reload;
+    120 trial::killed_in_a_rollback_the_next_host_ends_it;
+    60 trial::a_full_disk_holds_no_rollback_up;
+    60 trial::a_damaged_slot_is_not_gone_back_to;
+    60 trial::a_first_release_that_crashes_leaves_nothing_in_force;
+    60 trial::two_trials_do_not_touch_each_other;
+    60 trial::stopped_on_probation_what_was_before_decides;
+    60 trial::going_back_by_hand_takes_a_moment;
 
     30 mode::a_monitored_tree_refuses_nothing;
     60 mode::a_file_system_left_out_is_not_asked_about;

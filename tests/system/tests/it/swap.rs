@@ -2,12 +2,11 @@
 //! fallback decides, and what cannot take the place does not.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use outrigger_api::control::{EngineAction, EngineState};
-use outrigger_api::release::Part;
+use outrigger_api::release::{Part, State};
 use outrigger_testkit::clock::{as_ms, now, wait_for};
 use outrigger_testkit::figures::{say, waits_at_most};
 use outrigger_testkit::host;
@@ -23,6 +22,8 @@ const THREADS: usize = 8;
 const HASHLIST: &str = "hashlist";
 const JUDGE: &str = "judge";
 const DOCK: Duration = Duration::from_secs(10);
+/// As short a trial as there is.
+const QUICK: &str = "[shadow]\nlength_ms = 1000\n[probation]\nlength_ms = 1000\n";
 
 /// Two files that are not opened by the threads; every other version of the list denies the first, the
 /// versions between them the second.
@@ -70,10 +71,26 @@ fn installed(lab: &Lab, setup: Setup, engine: &EngineSetup) -> Result<(Host, Rel
     let releases = Releases::of(&lab.next_folder());
     std::fs::create_dir_all(lab.next_folder())?;
     releases.install(engine, "1.0.1")?;
-    let host = lab.start(&setup.engine(engine.clone().installed()))?;
+    let host = lab.start(&setup.updates(QUICK).engine(engine.clone().installed()))?;
     // So that a swap is not refused because it is not known yet what this machine gives.
     host.coverage()?;
     Ok((host, releases))
+}
+
+/// Has what was staged tried, and waits until it decides; gives how long its shadow and the change took, ms.
+fn put_in_force(host: &Host, releases: &Releases, engine: &str, staged: &[Staged]) -> Result<f64> {
+    let asked = now();
+    let names = staged.iter().map(|one| one.name.clone()).collect();
+    host.try_out(engine, names)?;
+    for one in staged {
+        releases.wait_state(one, State::Probation, DOCK)?;
+    }
+    let took = as_ms(now() - asked);
+    wait_for("its process to decide", DOCK, || {
+        let trials = host.trials().unwrap_or_default();
+        Ok(trials.iter().all(|trial| trial.state == State::Probation).then_some(()))
+    })?;
+    Ok(took)
 }
 
 fn fallbacks(host: &Host) -> Result<u64> {
@@ -108,12 +125,11 @@ pub(crate) fn under_load_loses_no_question(lab: &Lab) -> Result<()> {
     for number in 2..=swaps + 1 {
         let staged =
             releases.stage(&Marks::list(number), Part::Content, &format!("1.0.{number}"))?;
-        let asked = now();
-        let done = host.swap(HASHLIST, vec![staged.name])?;
-        took.push(as_ms(now() - asked));
-        // From the answer on the new one decides, and it alone.
+        took.push(put_in_force(&host, &releases, HASHLIST, std::slice::from_ref(&staged))?);
+        // From here on the new one decides, and it alone.
         let decides = marks.in_force()?;
-        ensure!(decides == number % 2, "{done}, and yet an older one decides");
+        ensure!(decides == number % 2, "{number} is in force, and an older one decides");
+        releases.wait_state(&staged, State::Active, DOCK)?;
         let active = releases.active(HASHLIST, Part::Content)?.version.to_string();
         ensure!(active == format!("1.0.{number}"), "the journal has {active} in force");
     }
@@ -157,7 +173,7 @@ pub(crate) fn a_version_that_fails_leaves_the_old_one_in_force(lab: &Lab) -> Res
     for (number, (behaviour, told)) in table.into_iter().enumerate() {
         let new = old.clone().with_content(behaviour);
         let staged = releases.stage(&new, Part::Content, &format!("2.0.{number}"))?;
-        let refused = match host.swap(JUDGE, vec![staged.name.clone()]) {
+        let refused = match host.try_out(JUDGE, vec![staged.name.clone()]) {
             Ok(done) => bail!("{behaviour}: {done}"),
             Err(error) => error.to_string(),
         };
@@ -177,7 +193,7 @@ pub(crate) fn a_version_that_fails_leaves_the_old_one_in_force(lab: &Lab) -> Res
     ensure!(counted == 0, "{counted} questions fell back: {:?}", host.counters()?.fallbacks);
     // What failed stands in no way of what follows.
     let staged = releases.stage(&old, Part::Content, "3.0.0")?;
-    host.swap(JUDGE, vec![staged.name])?;
+    put_in_force(&host, &releases, JUDGE, &[staged])?;
     ensure!(host.engine(JUDGE)?.pid != pid, "it was not replaced");
     host.end()
 }
@@ -188,8 +204,7 @@ pub(crate) fn of_a_stopped_engine_answers_what_it_has_in_hand(lab: &Lab) -> Resu
     let marks = Marks::put(&scene)?;
     let targets = scene.mixed_targets(20)?;
     let setup = Setup::protecting(scene.path()).budget_ms(LONG_MS).uncached();
-    let (host, releases) = installed(lab, setup, &Marks::list(1).hang_ms(10_000))?;
-    let staged = releases.stage(&Marks::list(2), Part::Content, "1.0.2")?;
+    let (host, _releases) = installed(lab, setup, &Marks::list(1).hang_ms(10_000))?;
     let old = host.engine(HASHLIST)?.pid.unwrap_or_default();
     let before = fallbacks(&host)?;
 
@@ -199,9 +214,9 @@ pub(crate) fn of_a_stopped_engine_answers_what_it_has_in_hand(lab: &Lab) -> Resu
         Ok((host.status()?.descriptors.in_flight as usize >= THREADS).then_some(()))
     })?;
     let asked = now();
-    let done = host.swap(HASHLIST, vec![staged.name])?;
+    let done = host.swap(HASHLIST)?;
     say(format_args!("{done} after {:.1} ms", as_ms(now() - asked)));
-    ensure!(marks.in_force()? == 0, "the old one decides");
+    ensure!(marks.in_force()? == 1, "nothing decides");
     let tally = openers.stop()?;
 
     sound(&tally, LONG_MS)?;
@@ -228,14 +243,11 @@ pub(crate) fn cut_short_leaves_one_version_in_force(lab: &Lab) -> Result<()> {
         let next = number + 1;
         let version = format!("1.{round}.{next}");
         let staged = releases.stage(&Marks::list(next), Part::Content, &version)?;
-        let answered = AtomicBool::new(false);
         let pid = host.pids()?.host;
-        std::thread::scope(|scope| -> Result<()> {
-            scope.spawn(|| answered.store(host.swap(HASHLIST, vec![staged.name]).is_ok(), Relaxed));
-            // From before it is read to after it is answered.
-            std::thread::sleep(Duration::from_micros(round * 60_000 / rounds));
-            host::send(pid, Signal::KILL)
-        })?;
+        host.try_out(HASHLIST, vec![staged.name.clone()])?;
+        // From the end of its shadow to some time after it decides.
+        std::thread::sleep(Duration::from_micros(1_000_000 + round * 80_000 / rounds));
+        host::send(pid, Signal::KILL)?;
         host.wait_successor(pid, DOCK)?;
         host.wait_engine(HASHLIST, EngineState::Docked, DOCK)?;
 
@@ -244,14 +256,16 @@ pub(crate) fn cut_short_leaves_one_version_in_force(lab: &Lab) -> Result<()> {
         ensure!(active.patch == in_force, "{active} is in force, of {number} and {next}");
         let decides = marks.in_force_again()?;
         ensure!(decides == in_force % 2, "{active} is in force and another decides");
-        ensure!(!answered.load(Relaxed) || in_force == next, "it was answered and is not in force");
         host.coverage()?;
         if in_force == next {
             changed += 1;
         } else {
             kept += 1;
         }
-        number = in_force;
+        // Whichever it was, the next host brings it to the same end.
+        releases.wait_state(&staged, State::Active, DOCK)?;
+        ensure!(marks.in_force()? == next % 2, "{next} is in force and another decides");
+        number = next;
     }
 
     say(format_args!("the old one {kept} times, the new one {changed} times"));
@@ -268,7 +282,8 @@ pub(crate) fn what_was_altered_in_a_slot_is_not_started(lab: &Lab) -> Result<()>
 
     let staged: Staged = releases.stage(&Marks::list(2), Part::Content, "1.0.2")?;
     alter(&staged.folder)?;
-    let refused = host.swap(HASHLIST, vec![staged.name]).expect_err("it was altered").to_string();
+    let refused = host.try_out(HASHLIST, vec![staged.name.clone()]);
+    let refused = refused.expect_err("it was altered").to_string();
     say(&refused);
     ensure!(refused.contains("was altered"), "not told: {refused}");
     ensure!(marks.in_force()? == 1, "the altered one decides");
@@ -305,8 +320,7 @@ pub(crate) fn what_is_not_installed_is_counted_until_it_is(lab: &Lab) -> Result<
     let code = releases.stage(&Marks::list(1), Part::Code, "1.0.0")?;
     let content = releases.stage(&Marks::list(1), Part::Content, "1.0.0")?;
     let old = host.pids()?.host;
-    let done = host.swap(HASHLIST, vec![code.name, content.name])?;
-    say(&done);
+    put_in_force(&host, &releases, HASHLIST, &[code, content])?;
     host.wait_successor(old, DOCK)?;
     host.wait_engine(HASHLIST, EngineState::Docked, DOCK)?;
     ensure!(marks.in_force_again()? == 1, "it was installed and does not decide");
@@ -327,12 +341,12 @@ pub(crate) fn a_version_that_asks_for_more_comes_by_another_host(lab: &Lab) -> R
         old.clone().subscribed("process.fork", "notify", None).with_content("crash-at-load");
     let code = releases.stage(&failing, Part::Code, "2.0.0")?;
     let content = releases.stage(&failing, Part::Content, "2.0.0")?;
-    let refused = host.swap(JUDGE, vec![code.name, content.name]);
+    let refused = host.try_out(JUDGE, vec![code.name, content.name]);
     ensure!(refused.is_err(), "it crashes, and yet {refused:?}");
     ensure!(host.pids()?.host == pid, "the host made way for what cannot dock");
     let more = old.subscribed("process.fork", "notify", None);
     let code = releases.stage(&more, Part::Code, "2.1.0")?;
-    say(host.swap(JUDGE, vec![code.name])?);
+    put_in_force(&host, &releases, JUDGE, &[code])?;
     host.wait_successor(pid, DOCK)?;
     let engine = host.wait_engine(JUDGE, EngineState::Docked, DOCK)?;
     let tally = openers.stop()?;
@@ -367,7 +381,7 @@ pub(crate) fn without_releases_the_files_are_taken_as_they_lie(lab: &Lab) -> Res
     let openers = Openers::start(THREADS, targets);
     let file = host.folder().join("hashlist/content/more.deny");
     std::fs::write(file, outrigger_testkit::bait::sha256(MARKS[0]))?;
-    say(host.swap(HASHLIST, Vec::new())?);
+    say(host.swap(HASHLIST)?);
     expect("the mark, which was cached as clean", ways::open(&mark), Outcome::Refused)?;
     let tally = openers.stop()?;
 

@@ -54,6 +54,22 @@ impl Histogram {
         self.max = self.max.max(other.max);
     }
 
+    /// What was counted since this was `before`. The largest time of before may stand in for a smaller one.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        let mut since = self.clone();
+        for (mine, theirs) in since.buckets.iter_mut().zip(&before.buckets) {
+            *mine = mine.saturating_sub(*theirs);
+        }
+        since.count = self.count.saturating_sub(before.count);
+        since.sum = self.sum.saturating_sub(before.sum);
+        since
+    }
+
+    /// Times counted.
+    pub(crate) const fn count(&self) -> u64 {
+        self.count
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         if self.count > 0 {
