@@ -52,6 +52,7 @@ fn start_probe() -> (Confined, PipeReader) {
         arguments: vec!["stay".into()],
         uid: 61_323,
         gid: 61_323,
+        apart: false,
         read_only: Vec::new(),
         limits: Limits { memory_bytes: 64 << 20, threads: 4, descriptors: 32, cpu_percent: None },
         descriptors: Vec::new(),

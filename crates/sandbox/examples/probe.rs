@@ -87,6 +87,7 @@ fn host() {
         arguments: vec!["stay".into()],
         uid: 61_322,
         gid: 61_322,
+        apart: false,
         read_only: Vec::new(),
         limits: Limits { memory_bytes: 64 << 20, threads: 4, descriptors: 32, cpu_percent: None },
         descriptors: Vec::new(),

@@ -27,6 +27,10 @@ pub struct Confinement {
     pub uid: u32,
     /// Its group, 1 or higher.
     pub gid: u32,
+    /// Whether it begins a session of its own: for one that nobody waits for. The kernel shares processors between
+    /// sessions first (`man 7 sched`, autogroup), so it takes none of its caller's share; a way from session to
+    /// session and back is dearer.
+    pub apart: bool,
     /// What its root holds besides the program and its libraries.
     pub read_only: Vec<Bind>,
     /// What it may use up.
@@ -133,6 +137,7 @@ mod tests {
             arguments: Vec::new(),
             uid: 61_000,
             gid: 61_000,
+            apart: false,
             read_only: Vec::new(),
             limits: Limits { memory_bytes: 1, threads: 1, descriptors: 11, cpu_percent: None },
             descriptors: Vec::new(),

@@ -120,6 +120,7 @@ fn prepare(
         granted: descriptors.into_iter().map(high).collect::<Result<_, _>>()?,
         landlock,
         root,
+        apart: confinement.apart,
         limits: resource_limits(&limits, applied),
         uid: Uid::from_raw(confinement.uid),
         gid: Gid::from_raw(confinement.gid),

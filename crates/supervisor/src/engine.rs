@@ -236,7 +236,7 @@ impl Engine {
                 None => self.start_shadow(launcher, now, out),
             };
         }
-        match Unit::start(&self.spec, self.uid, launcher) {
+        match Unit::start(&self.spec, self.uid, false, launcher) {
             Ok(unit) => {
                 self.books.starts += 1;
                 self.books.sandbox_missing = unit.process.sandbox_missing();

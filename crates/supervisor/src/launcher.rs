@@ -21,6 +21,8 @@ pub struct Start<'a> {
     pub spec: &'a EngineSpec,
     /// The user and group that it runs as; no other engine's.
     pub uid: u32,
+    /// Nobody waits for it: it takes its processor time from a share of its own.
+    pub apart: bool,
     /// Descriptors that become 3, 4, … in this order: control socket, content socket.
     pub descriptors: Vec<OwnedFd>,
     /// Becomes its standard output and error.
@@ -126,7 +128,8 @@ impl SandboxLauncher {
     }
 
     fn confinement(&self, start: Start<'_>) -> Confinement {
-        let Start { spec: EngineSpec { manifest, config, .. }, uid, descriptors, output } = start;
+        let Start { spec: EngineSpec { manifest, config, .. }, uid, apart, descriptors, output } =
+            start;
         let read = manifest.read.iter().map(|path| Bind::data(path, path));
         let content = config.content_dir.iter().map(|dir| Bind::data(dir, Path::new(CONTENT_DIR)));
         Confinement {
@@ -135,6 +138,7 @@ impl SandboxLauncher {
             arguments: manifest.arguments.clone(),
             uid,
             gid: uid,
+            apart,
             read_only: read.chain(content).collect(),
             limits: Limits {
                 memory_bytes: manifest.limits.memory_bytes,

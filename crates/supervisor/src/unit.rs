@@ -51,10 +51,11 @@ pub(crate) enum Received {
 }
 
 impl Unit {
-    /// Starts a process for the engine of `spec`.
+    /// Starts a process for the engine of `spec`, `apart` if nobody is to wait for it.
     pub(crate) fn start(
         spec: &EngineSpec,
         uid: u32,
+        apart: bool,
         launcher: &mut dyn Launcher,
     ) -> Result<Self, LaunchError> {
         let (control, their_control) = control::pair()?;
@@ -63,7 +64,8 @@ impl Unit {
             rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
         rustix::io::ioctl_fionbio(&output, true).map_err(io::Error::from)?;
         let descriptors = vec![their_control, their_content];
-        let process = launcher.launch(Start { spec, uid, descriptors, output: their_output })?;
+        let process =
+            launcher.launch(Start { spec, uid, apart, descriptors, output: their_output })?;
         let granted = spec.manifest.content && spec.config.content != ContentGrant::None;
         Ok(Self {
             process,

@@ -78,6 +78,7 @@ fn confinement(arguments: &[&str], log: OwnedFd) -> Confinement {
         arguments: arguments.iter().map(|a| (*a).to_owned()).collect(),
         uid: 61_321,
         gid: 61_321,
+        apart: false,
         read_only: vec![Bind::data(content(), "/content")],
         limits: Limits { memory_bytes: 64 << 20, threads: 8, descriptors: 64, cpu_percent: None },
         descriptors: vec![granted.into()],

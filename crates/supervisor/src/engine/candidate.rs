@@ -86,14 +86,15 @@ impl Candidate {
         }
     }
 
-    /// Starts its process.
+    /// Starts its process, `apart` if nobody is to wait for it.
     pub(super) fn start(
         &mut self,
         uid: u32,
+        apart: bool,
         launcher: &mut dyn Launcher,
         now: u64,
     ) -> Result<(), Failure> {
-        match Unit::start(&self.spec, uid, launcher) {
+        match Unit::start(&self.spec, uid, apart, launcher) {
             Ok(unit) => {
                 self.unit = Some(unit);
                 self.since = now;

@@ -227,7 +227,7 @@ impl Engine {
             return;
         }
         let Some(mut rival) = self.rival.take() else { return };
-        match rival.candidate.start(self.uid, launcher, now) {
+        match rival.candidate.start(self.uid, false, launcher, now) {
             Ok(()) => self.rival = Some(rival),
             Err(failure) => self.fail(rival, failure, now, out),
         }

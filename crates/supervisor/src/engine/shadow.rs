@@ -216,7 +216,7 @@ impl Engine {
             return;
         }
         let Some(mut shadow) = self.shadow.take() else { return };
-        match shadow.candidate.start(self.uid, launcher, now) {
+        match shadow.candidate.start(self.uid, true, launcher, now) {
             Ok(()) => {
                 shadow.life.started(now);
                 self.shadow = Some(shadow);

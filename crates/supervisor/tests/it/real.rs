@@ -100,6 +100,7 @@ fn a_version_in_shadow_that_dies_or_stops_is_ended_and_the_engine_runs_on() {
         host.until(|happening| matches!(happening, Happening::ShadowDocked(0, _)));
         let shadow = host.supervisor.shadow_pid(0).expect("it runs");
         assert_ne!(Some(shadow), engine);
+        assert_ne!(session(shadow), session(engine.expect("it is docked")));
         let usage = host.supervisor.shadow_usage(0).expect("it runs");
         println!("in shadow, docked: {usage:?}");
         kill_process(Pid::from_raw(shadow.cast_signed()).expect("a process id"), signal)
@@ -202,6 +203,12 @@ impl Host {
         }
         self.supervisor.tick(now(), out);
     }
+}
+
+/// The session of a process, between which the kernel shares processors.
+fn session(pid: u32) -> i32 {
+    let pid = Pid::from_raw(pid.cast_signed()).expect("a process id");
+    rustix::process::getsid(Some(pid)).expect("it runs").as_raw_pid()
 }
 
 /// ns of `CLOCK_MONOTONIC`.

@@ -54,6 +54,7 @@ fn it_docks_beside_as_the_engines_user_and_stays_there() {
     }
 
     assert_eq!(engine.uid, shadow.uid);
+    assert!(shadow.apart && !engine.apart, "its processor time is not the engine's");
     assert!(!shadow.may_load_code() && !shadow.has_ended());
     assert!(world.told().is_empty());
     let status = world.status();
