@@ -405,6 +405,37 @@ fn folders_are_closed_to_others_and_the_slot_is_open_to_its_engine() {
 }
 
 #[test]
+fn room_for_a_way_back_is_kept_and_made_again() {
+    let place = Place::new();
+    drop(place.store());
+    let (room, name) = (place.state.join("updates.reserve"), place.state.join("updates.reserve-2"));
+    let kept = |path: &Path| fs::metadata(path).map(|file| (file.len(), file.mode() & 0o7777));
+    let first = [kept(&room).expect("kept"), kept(&name).expect("kept")];
+    fs::File::options().write(true).open(&room).expect("ours").set_len(4096).expect("cut");
+    fs::remove_file(&name).expect("removed");
+
+    drop(place.store());
+
+    assert_eq!(first, [(512 << 10, 0o600), (0, 0o600)]);
+    assert_eq!([kept(&room).expect("kept"), kept(&name).expect("kept")], first);
+    let blocks = fs::metadata(&room).expect("kept").blocks();
+    assert!(blocks * 512 >= 512 << 10, "{blocks} blocks: it holds no room");
+}
+
+#[test]
+fn a_link_in_the_place_of_the_reserve_is_not_written_through() {
+    let place = Place::new();
+    let treasure = place.state.with_file_name("treasure");
+    fs::write(&treasure, "x").expect("a file");
+    fs::DirBuilder::new().mode(0o700).create(&place.state).expect("a folder");
+    symlink(&treasure, place.state.join("updates.reserve")).expect("a link");
+
+    drop(place.store());
+
+    assert_eq!(fs::read_to_string(&treasure).expect("the file"), "x");
+}
+
+#[test]
 fn a_folder_that_others_may_write_to_is_refused() {
     let place = Place::new();
     fs::DirBuilder::new().mode(0o700).create(&place.state).expect("a folder");
