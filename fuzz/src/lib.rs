@@ -20,6 +20,7 @@ pub mod package;
 pub mod record;
 pub mod recording;
 pub mod release;
+pub mod repair;
 pub mod request;
 pub mod ring;
 mod settings;

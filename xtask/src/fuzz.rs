@@ -40,6 +40,7 @@ const TARGETS: &[Target] = &[
     target("updates", "where releases come from", 16_384, Some("settings")),
     target("package", "packages of releases", 65_536, None),
     target("release", "descriptions and lists of releases", 16_384, Some("settings")),
+    target("repair", "instructions to repair, records of starts", 32_768, Some("settings")),
     target("fetch", "frames of the child that downloads", 4_096, None),
     target("log", "engines' log lines", 8_192, None),
 ];
