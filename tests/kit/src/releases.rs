@@ -91,6 +91,16 @@ impl Releases {
         Ok(())
     }
 
+    /// Puts it in force on probation, as when it has just stood its shadow.
+    ///
+    /// # Errors
+    ///
+    /// If the store refuses.
+    pub fn put_on_probation(&self, staged: &Staged) -> Result<()> {
+        let mut store = Store::open(&self.state)?;
+        Ok(store.begin_probation(&[staged.id], "by a test", Timestamp::now())?)
+    }
+
     /// Stages and puts in force both parts of `engine`, for a platform that is not started yet.
     ///
     /// # Errors
