@@ -79,10 +79,6 @@ fn write(updates: &UpdatesConfig) -> String {
     out.bare("total_ms", updates.preflight.total_ms);
     out.bare("p99_ms", updates.preflight.p99_ms);
     write_trials(&mut out, updates);
-    out.table("[repair]");
-    if let Some(key) = &updates.repair.key {
-        out.path("key", key);
-    }
     out.0
 }
 

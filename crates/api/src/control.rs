@@ -90,9 +90,10 @@ pub enum Request {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         engine: Option<EngineName>,
     },
-    /// Dock again what safe mode keeps off.
+    /// Dock again what is kept off.
     LeaveSafeMode {
-        /// Only this engine; all of them if absent, and the count of starts without health begins anew.
+        /// This engine. If absent, safe mode ends, for all but engines that are kept off by name, and the count of
+        /// starts without health begins anew.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         engine: Option<EngineName>,
     },

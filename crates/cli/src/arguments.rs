@@ -12,6 +12,7 @@ use outrigger_api::settings::UPDATES_FILE;
 use semver::Version;
 
 use crate::package::PackageCommand;
+use crate::repair::RepairCommand;
 
 /// Exit status when the host answered and what was asked for is bad.
 pub(crate) const BAD: u8 = 1;
@@ -103,6 +104,14 @@ pub(crate) enum Command {
         #[command(subcommand)]
         command: UpdateCommand,
         /// Where releases come from
+        #[arg(long, global = true, value_name = "FILE", default_value = UPDATES_FILE)]
+        config: PathBuf,
+    },
+    /// Repair a machine that does not come to health: safe mode, and signed instructions
+    Repair {
+        #[command(subcommand)]
+        command: RepairCommand,
+        /// The settings of updates, which say whose instructions are obeyed
         #[arg(long, global = true, value_name = "FILE", default_value = UPDATES_FILE)]
         config: PathBuf,
     },

@@ -17,6 +17,7 @@ mod link;
 mod package;
 mod preflight;
 mod record;
+mod repair;
 mod replay;
 mod run;
 mod show;

@@ -10,7 +10,7 @@ use outrigger_api::{Answer, Coverage};
 
 use crate::arguments::{Arguments, BAD, Command, UNREACHABLE, USAGE};
 use crate::link::{Link, LinkError, Received};
-use crate::{package, preflight, record, replay, show, text, top, update};
+use crate::{package, preflight, record, repair, replay, show, text, top, update};
 
 /// How the host's answer is to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,11 @@ pub(crate) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     if let Command::Update { command, config } = &arguments.command {
         return update::run(arguments, command, config, out);
     }
+    if let Command::Repair { command, config } = &arguments.command
+        && !repair::asks(command)
+    {
+        return repair::run(command, config, arguments.json, out);
+    }
     let request = request(&arguments.command)?;
     let link = Link::open(&arguments.socket, &request, limit(arguments));
     if let (Command::Doctor, Err(LinkError::Unreachable { .. })) = (&arguments.command, &link) {
@@ -77,6 +82,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
         _ if error.is::<UsageError>() => USAGE,
         _ if error.is::<update::UpdateError>() => USAGE,
         _ if package::is_refusal(error) || update::is_trouble(error) => BAD,
+        _ if repair::is_refusal(error) => BAD,
         _ if error.is::<replay::ReplayFailed>() || error.is::<record::RecordFailed>() => BAD,
         _ => UNREACHABLE,
     }
@@ -99,6 +105,7 @@ fn request(command: &Command) -> Result<Request> {
             let (name, action) = action.parts();
             Request::Engine { name: name.clone(), action }
         }
+        Command::Repair { command, .. } => repair::request(command)?,
         Command::Reload => Request::Reload,
         Command::Flush => Request::Flush,
         Command::Upgrade { binary } => {

@@ -160,7 +160,7 @@ pub const fn row(reason: FailureReason) -> Row {
         R::KernelChanged => row_of(Note, Administrator, SPARED, Info,
             "See `outrigger doctor`: coverage was probed again."),
         R::UncleanBoots => row_of(Degrade, Environment, SPARED, Error,
-            "See `outrigger status` for what does not run because of it, and for the command that lets it run again."),
+            "See `outrigger status` for what does not run because of it, and docs/recovery.md for the way back."),
     };
     row
 }

@@ -11,6 +11,7 @@
 //! host that ends takes its engines with it, and the next one starts them anew.
 
 mod answers;
+mod boot;
 mod cache;
 mod control;
 mod core;
@@ -32,6 +33,7 @@ mod private;
 mod reader;
 mod recording;
 mod releases;
+mod repair;
 mod request;
 mod server;
 mod shadows;
@@ -63,6 +65,7 @@ use outrigger_sensor::process::Interruptible;
 use outrigger_sensor::{Group, clock, identity};
 use serde_json::json;
 
+use self::boot::Boot;
 use self::cache::{Cache, free_and_close};
 use self::core::{Core, Finished, Intake};
 use self::engines::Engine;
@@ -171,12 +174,14 @@ fn start(shared: &'static Shared) -> Result<i32> {
     // What was mounted while there was no host; before anything is opened here.
     keeper::ignore_own_mounts(&shared.page)?;
     let (config, problem) = effective_config(shared);
+    // Before an engine of theirs is looked up: it takes back what is not to run any more.
+    let boot = Boot::begin(shared, &config);
     let engines = installed_engines(&config)?;
     let manifests = engines.iter().map(|(version, _)| version.spec.manifest.clone()).collect();
     let host = Arc::new(Host::new(shared, config, manifests)?);
     host.publish_policy();
     host.close_orphans();
-    control::run(&host, problem, engines)
+    control::run(&host, problem, engines, boot)
 }
 
 /// What every engine is to run as, and why one is not to.

@@ -369,8 +369,11 @@ impl Keeper {
     fn bury_host(&mut self) {
         let Some(host) = self.host.take() else { return };
         self.shared.page.header().set_host_pidfd(None);
-        if died_by_itself(reap(&host)) {
-            self.shared.page.header().note_host_crash();
+        let header = self.shared.page.header();
+        // One that somebody stopped hangs as well, and by no fault of its own.
+        let hung = header.host_hung() && header.stopped_since.load(Ordering::Acquire) == 0;
+        if died_by_itself(reap(&host)) || hung {
+            header.note_host_crash();
         }
         self.shared.unfix(&host.pidfd);
         let now = clock::now();

@@ -528,6 +528,12 @@ impl Header {
         FailureReason::ALL.get(usize::try_from(index).ok()?).copied()
     }
 
+    /// Whether the gate ended the last host because it hung, which the next one has not told yet.
+    pub fn host_hung(&self) -> bool {
+        let hung = u32::try_from(FailureReason::HostHung.index()).unwrap_or(0).saturating_add(1);
+        self.host_end.load(Ordering::Acquire) == hung
+    }
+
     /// The host died by a fault of its own, and nobody ended it.
     pub fn note_host_crash(&self) {
         self.host_crash.store(1, Ordering::Release);
@@ -622,6 +628,7 @@ mod tests {
         header.host_starts.store(1, Ordering::Release);
 
         header.note_host_end(1, FailureReason::HostHung);
+        assert!(header.host_hung());
         let told = [header.take_host_end(), header.take_host_end()];
         header.host_starts.store(2, Ordering::Release);
         header.plan_host_end();

@@ -3,9 +3,8 @@
 //! A *start* is a host's. It is **clean** if it came to be healthy, ended because somebody wanted it to, or made way
 //! for another host; else the next start is counted as one that follows an unclean one. Starts of another boot of the
 //! machine are told from those of the same by the kernel's boot id. Within one boot, where only the host died and the
-//! machine went on, a start counts only if an update may have to do with it: the host died by a fault of its own, or
-//! something was tried that the last healthy start did not have. Otherwise whoever may kill the host could switch
-//! every engine off by doing so a few times.
+//! machine went on, a start counts only if the host died by a fault of its own. Otherwise whoever may kill the host
+//! could switch every engine off by doing so a few times.
 //!
 //! ```text
 //! starts in a row without health:   0 ──▶ unclean_max ──▶ 2 × unclean_max
@@ -97,7 +96,7 @@ pub struct Withheld {
 /// How the host before ended, as far as the one that starts can tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Before {
-    /// By a fault of its own, which the keeper saw.
+    /// By a fault of its own, which the keeper saw: it crashed, or hung and was ended for it.
     Crashed,
     /// In a way that somebody else may have brought about, or that nobody saw.
     Unknown,
@@ -186,15 +185,8 @@ impl Record {
         Self { unclean: unclean_max, start: Start::MadeWay, ..Self::default() }
     }
 
-    /// A start begins in `boot`, after one that ended as `before` says. `suspects`: whether something is in force,
-    /// or being tried, that the last healthy start did not have; asked only if it matters.
-    pub fn begin(
-        &mut self,
-        boot: &str,
-        before: Before,
-        suspects: impl FnOnce() -> bool,
-        unclean_max: u32,
-    ) -> Begun {
+    /// A start begins in `boot`, after one that ended as `before` says.
+    pub fn begin(&mut self, boot: &str, before: Before, unclean_max: u32) -> Begun {
         let boot: String = boot.chars().take(BOOT_MAX).collect();
         // One that cannot be told from the last is taken for another: that counts, and is never too few.
         let same_boot = !boot.is_empty() && self.boot == boot;
@@ -203,7 +195,7 @@ impl Record {
             Start::Healthy | Start::Stopped | Start::MadeWay => false,
             // There was none before.
             Start::Begun if self.starts == 0 => false,
-            Start::Begun => !same_boot || crashed || suspects(),
+            Start::Begun => !same_boot || crashed,
         };
         let ends_probation = counted || (crashed && self.start == Start::Healthy);
         self.starts = self.starts.saturating_add(1);
@@ -274,14 +266,14 @@ impl Record {
         }
     }
 
-    /// Lets `engine`, or all of them, dock again; whether anything kept them off.
+    /// Lets `engine` dock again, or leaves safe mode, which lets all dock but those that are withheld by name; whether
+    /// anything was kept off.
     pub fn leave_safe_mode(&mut self, engine: Option<&EngineName>) -> bool {
         match engine {
             Some(engine) => self.withheld.remove(engine).is_some(),
             None => {
                 self.unclean = 0;
-                let any = !std::mem::take(&mut self.withheld).is_empty();
-                self.safe_mode.take().is_some() || any
+                self.safe_mode.take().is_some()
             }
         }
     }

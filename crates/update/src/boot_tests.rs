@@ -10,9 +10,9 @@ fn first() -> Record {
     record
 }
 
-/// A start after one of which nobody saw the end, with nothing to suspect.
+/// A start after one of which nobody saw the end.
 fn start(record: &mut Record, boot: &str) -> Begun {
-    record.begin(boot, Before::Unknown, || false, MAX)
+    record.begin(boot, Before::Unknown, MAX)
 }
 
 fn engine() -> EngineName {
@@ -86,15 +86,13 @@ fn making_way_neither_counts_nor_breaks_the_row() {
 }
 
 #[test]
-fn within_a_boot_a_host_that_was_killed_counts_only_with_something_to_suspect() {
+fn within_a_boot_a_host_that_somebody_killed_does_not_count() {
     let mut record = first();
 
-    let killed = record.begin("boot-0", Before::Unknown, || false, MAX);
-    let suspect = record.begin("boot-0", Before::Unknown, || true, MAX);
+    let killed = record.begin("boot-0", Before::Unknown, MAX);
 
     assert!(!killed.counted && !killed.ends_probation);
-    assert!(suspect.counted && suspect.ends_probation);
-    assert_eq!(record.unclean, 1);
+    assert_eq!(record.unclean, 0);
 }
 
 #[test]
@@ -102,7 +100,7 @@ fn a_host_that_crashes_again_and_again_within_a_boot_comes_to_safe_mode() {
     let mut record = first();
 
     let levels: Vec<Level> =
-        (0..6).map(|_| record.begin("boot-0", Before::Crashed, || false, MAX).level).collect();
+        (0..6).map(|_| record.begin("boot-0", Before::Crashed, MAX).level).collect();
 
     use Level::{All, KnownGood, Nothing};
     assert_eq!(levels, [All, All, KnownGood, KnownGood, KnownGood, Nothing]);
@@ -113,7 +111,7 @@ fn a_crash_after_health_ends_a_probation_and_does_not_count() {
     let mut record = first();
     record.healthy(Some(Vec::new()));
 
-    let begun = record.begin("boot-0", Before::Crashed, || false, MAX);
+    let begun = record.begin("boot-0", Before::Crashed, MAX);
 
     assert_eq!((begun.counted, begun.ends_probation, record.unclean), (false, true, 0));
 }
@@ -122,8 +120,8 @@ fn a_crash_after_health_ends_a_probation_and_does_not_count() {
 fn a_boot_that_cannot_be_named_is_another_one() {
     let mut record = first();
 
-    let begun = record.begin("", Before::Unknown, || false, MAX);
-    let again = record.begin("", Before::Unknown, || false, MAX);
+    let begun = record.begin("", Before::Unknown, MAX);
+    let again = record.begin("", Before::Unknown, MAX);
 
     assert!(begun.counted && again.counted);
 }
@@ -145,14 +143,15 @@ fn safe_mode_is_left_by_hand_alone() {
 }
 
 #[test]
-fn an_engine_is_withheld_and_let_dock_alone_or_with_all() {
+fn an_engine_that_is_withheld_by_name_is_let_dock_by_name() {
     let mut record = first();
     record.enter_safe_mode(Some(&engine()), "by a test", false);
 
     assert!(!record.leave_safe_mode(Some(&"other".parse().expect("a name"))));
-    assert!(record.leave_safe_mode(Some(&engine())));
-    record.enter_safe_mode(Some(&engine()), "by a test", true);
+    record.enter_safe_mode(None, "by a test", true);
     assert!(record.leave_safe_mode(None));
+    assert!(record.withheld.contains_key(&engine()), "it is kept off while the others dock");
+    assert!(record.leave_safe_mode(Some(&engine())));
     assert!(record.withheld.is_empty());
 }
 
@@ -247,16 +246,16 @@ proptest! {
         let mut record = first();
         record.enter_safe_mode(Some(&engine()), "by a test", false);
         let mut was_safe = false;
-        for (number, (event, crashed, suspect)) in events.into_iter().enumerate() {
+        for (number, (event, crashed, same)) in events.into_iter().enumerate() {
             match event {
                 0 => record.healthy(None),
                 1 => record.stopped(crashed),
                 2 => record.makes_way(),
                 _ => {}
             }
-            let boot = if suspect { "same".to_owned() } else { format!("b{number}") };
+            let boot = if same { "same".to_owned() } else { format!("b{number}") };
             let before = if crashed { Before::Crashed } else { Before::Unknown };
-            let begun = record.begin(&boot, before, || suspect, MAX);
+            let begun = record.begin(&boot, before, MAX);
             prop_assert!(!was_safe || begun.level == Level::Nothing);
             was_safe = begun.level == Level::Nothing;
             prop_assert_eq!(was_safe, record.safe_mode.is_some());

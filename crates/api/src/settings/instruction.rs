@@ -53,9 +53,9 @@ pub enum RepairAction {
         /// SHA-256 of the package.
         package: [u8; 32],
     },
-    /// Dock again what safe mode keeps off.
+    /// Dock again what is kept off.
     LeaveSafeMode {
-        /// Only this engine.
+        /// This engine; if absent, all but those that are kept off by name.
         engine: Option<EngineName>,
     },
     /// Dock an engine, or any engine, no more.

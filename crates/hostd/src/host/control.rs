@@ -3,6 +3,7 @@
 //! Nothing here is on the way of a question. It may take milliseconds (starting an engine) without
 //! anybody waiting longer.
 
+mod safety;
 mod swap;
 mod trial;
 mod upgrade;
@@ -30,9 +31,11 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::Signal;
 use serde_json::json;
 
+use self::safety::Repairs;
 use self::swap::Swap;
 pub(crate) use self::trial::Denied;
 use self::trial::Trial;
+use super::boot::Boot;
 use super::core::News;
 use super::engines::{Link, Presence};
 use super::installed::{Checked, Trees, Version};
@@ -126,8 +129,9 @@ pub(crate) fn run(
     host: &Arc<Host>,
     problem: Option<String>,
     engines: Vec<(Version, Option<String>)>,
+    boot: Boot,
 ) -> Result<i32> {
-    let mut control = Control::new(host, problem, engines)?;
+    let mut control = Control::new(host, problem, engines, boot)?;
     control.start()?;
     loop {
         control.wait();
@@ -143,6 +147,9 @@ pub(crate) fn run(
 
 struct Control {
     host: Arc<Host>,
+    /// This start, and those before.
+    boot: Boot,
+    repairs: Repairs,
     supervisor: Supervisor,
     /// What runs of each engine.
     manifests: Vec<Manifest>,
@@ -210,6 +217,7 @@ impl Control {
         host: &Arc<Host>,
         problem: Option<String>,
         engines: Vec<(Version, Option<String>)>,
+        boot: Boot,
     ) -> Result<Self> {
         let header = host.page().header();
         let trees = Trees::default();
@@ -235,8 +243,12 @@ impl Control {
                 }
             }
         }
+        let mut happenings = Vec::new();
+        safety::keep_off(host, &boot, &mut supervisor, &mut happenings);
         Ok(Self {
             host: Arc::clone(host),
+            boot,
+            repairs: Repairs::new(&host.config.state_dir),
             supervisor,
             manifests: host.manifests.clone(),
             in_force: engines
@@ -272,7 +284,7 @@ impl Control {
             kernel_kept: false,
             disk_full: None,
             journal_due: 0,
-            happenings: Vec::new(),
+            happenings,
         })
     }
 
@@ -336,7 +348,7 @@ impl Control {
         Ok(())
     }
 
-    fn tell_start(&self) {
+    fn tell_start(&mut self) {
         let header = self.host.page().header();
         let starts = header.host_starts.load(Ordering::Acquire);
         let fallbacks: u64 =
@@ -362,6 +374,13 @@ impl Control {
             tracing::warn!("the kernel has changed: coverage is probed again");
             let detail = format!("coverage was last probed on {before}; now on {kernel}");
             self.host.note(FailureReason::KernelChanged, &detail);
+        }
+        for told in self.boot.take_told() {
+            if told.unclean {
+                let why = told.value["why"].as_str().unwrap_or_default();
+                self.host.note(FailureReason::UncleanBoots, why);
+            }
+            self.host.journal.write(told.kind, told.value);
         }
         if let Some(problem) = &self.problem {
             tracing::error!("{problem}");
@@ -425,6 +444,9 @@ impl Control {
         self.look_at_gate();
         self.look_at_machine();
         self.look_at_disk();
+        if let Some(code) = self.look_at_safety() {
+            return Some(code);
+        }
         if let Some(code) = self.look_at_handover() {
             return Some(code);
         }
@@ -529,6 +551,7 @@ impl Control {
                 self.host.page().header().count_fault(reason);
                 tracing::warn!("engine {} is lost: {reason}", name(place));
                 journal.write("engine-lost", json!({ "engine": name(place), "reason": reason }));
+                self.boot.disturbed();
                 self.lose(place, reason);
                 let status = self.supervisor.status().into_iter().nth(place);
                 let why = status.and_then(|status| status.last_fault);
@@ -840,7 +863,7 @@ impl Control {
                 EngineState::Restarting | EngineState::Failed | EngineState::NotInstalled => {
                     Some(FailureReason::NotDocked)
                 }
-                EngineState::Withheld => Some(FailureReason::UncleanBoots),
+                EngineState::Withheld => Some(self.missing_as(&status.name)),
                 EngineState::Quarantined => Some(FailureReason::Quarantined),
             };
             let mut core = lock(&self.host.core);
@@ -1019,6 +1042,7 @@ impl Control {
 
     fn stop(&mut self) -> i32 {
         let host = Arc::clone(&self.host);
+        self.boot.mark_stopped(clock::now().saturating_sub(host.started));
         for (_, group) in host.page().header().groups() {
             // The keeper does it again, and closing the groups does the same.
             let _ = group.unmark_all_file_systems();
@@ -1092,8 +1116,9 @@ impl Control {
                 self.send_back(&engine, part, reply);
                 return None;
             }
-            Request::EnterSafeMode { .. } | Request::LeaveSafeMode { .. } => {
-                Response::Error { message: "this host has no safe mode".to_owned() }
+            Request::EnterSafeMode { engine } => self.enter_safe_mode_by_hand(engine.as_ref()),
+            Request::LeaveSafeMode { engine } => {
+                return self.leave_safe_mode_by_hand(engine.as_ref(), &reply);
             }
             Request::Upgrade { binary } => {
                 self.upgrade(binary, reply);
@@ -1118,7 +1143,8 @@ impl Control {
     }
 
     fn status(&self) -> outrigger_api::control::Status {
-        let mut problems: Vec<String> = self.problem.iter().cloned().collect();
+        let mut problems = self.safety_problems();
+        problems.extend(self.problem.iter().cloned());
         if self.probed.get().is_none() {
             problems.push("coverage is being probed".to_owned());
         }
@@ -1167,7 +1193,8 @@ impl Control {
 
     /// Ends this host for another one, which takes what is in force then: this one ends what is open, and what
     /// is asked meanwhile waits for the next.
-    fn make_way(&self, respond: impl FnOnce()) -> i32 {
+    fn make_way(&mut self, respond: impl FnOnce()) -> i32 {
+        self.boot.mark_made_way();
         self.host.page().header().plan_host_end();
         self.drain();
         respond();

@@ -89,7 +89,7 @@ impl Host {
                     engine.last_fault.as_deref().unwrap_or("no release of it is in force")
                 )),
                 EngineState::Withheld => out.push(format!(
-                    "engine {name} is kept off the dock: {}; let it dock with: outrigger repair leave-safe-mode {name}",
+                    "engine {name} is kept off the dock: {}",
                     engine.last_fault.as_deref().unwrap_or("by the administrator")
                 )),
                 EngineState::Failed => out.push(format!(

@@ -6,6 +6,7 @@
 
 mod act;
 mod attack;
+mod boot;
 mod cache;
 mod empty;
 mod engine;
@@ -187,6 +188,16 @@ const TESTS: &[Test] = tests! {
     120 update::channel_file_291_is_refused_by_its_schema;
     120 update::channel_file_291_that_fits_its_schema_crashes_in_preflight;
     120 update::trouble_leaves_the_old_in_force;
+
+    120 boot::boots_without_health_lead_to_known_good_and_then_to_none;
+    120 boot::health_and_a_clean_end_count_for_nothing;
+    60 boot::a_host_that_crashes_again_and_again_comes_to_safe_mode;
+    60 boot::a_release_on_probation_goes_back_after_an_unclean_start;
+    60 boot::a_damaged_count_leads_to_caution;
+    60 boot::a_full_disk_keeps_no_start_from_being_counted;
+    60 boot::an_instruction_is_obeyed_in_safe_mode;
+    60 boot::an_instruction_that_is_not_to_be_obeyed_is_refused;
+    30 boot::an_engine_is_kept_off_by_hand_and_another_goes_on;
 
     120 replay::is_fast_through_one_engine;
     60 replay::says_the_same_each_time;

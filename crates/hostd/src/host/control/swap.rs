@@ -119,6 +119,10 @@ impl Control {
         let Some(place) = self.host.manifests.iter().position(|known| known.name == *name) else {
             return Err(self.no_engine(name));
         };
+        if let Some((_, why)) = self.boot.keeps_off(name) {
+            let message = format!("{name} is kept off the dock: {why}");
+            return Err(Response::Error { message });
+        }
         let busy = if matches!(self.handover, Handover::None) {
             self.swaps[place]
                 .is_some()

@@ -122,6 +122,7 @@ impl Control {
         };
         header.unattended_since.store(since.max(1), Ordering::Release);
         header.host_ready.store(1, Ordering::Release);
+        self.boot.took_over(&self.host.config, clock::now());
         self.host.journal.write("upgraded", json!({ "version": env!("CARGO_PKG_VERSION") }));
         tracing::info!("this build has taken over");
         if let Err(error) = self.serve() {
