@@ -4,7 +4,7 @@
 //! A power cut is the end of all three processes at once, and another boot id, bound over the kernel's in this world,
 //! is another boot.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::FileExt as _;
@@ -47,6 +47,7 @@ struct Machine<'l> {
     folder: PathBuf,
     setup: Setup,
     boots: Cell<usize>,
+    updates: RefCell<String>,
 }
 
 impl<'l> Machine<'l> {
@@ -62,14 +63,19 @@ impl<'l> Machine<'l> {
         let mark = scene.volume.put("mark", MARK)?;
         let folder = lab.path("machine");
         fs::create_dir_all(folder.join("state"))?;
-        let setup = Setup::protecting(scene.path())
-            .budget_ms(PATIENT_MS)
-            .uncached()
-            .updates_file(&folder.join("updates.toml"))
-            .engine(engine.clone());
+        let setup =
+            Setup::protecting(scene.path()).budget_ms(PATIENT_MS).uncached().engine(engine.clone());
         fs::write(lab.path("boot-id"), "first\n")?;
         mount_bind(lab.path("boot-id"), BOOT_ID).context("cannot bind a boot id")?;
-        let machine = Self { lab, scene, mark, folder, setup, boots: Cell::new(0) };
+        let machine = Self {
+            lab,
+            scene,
+            mark,
+            folder,
+            setup,
+            boots: Cell::new(0),
+            updates: RefCell::default(),
+        };
         machine.settings(LATE, "")?;
         Ok(machine)
     }
@@ -87,7 +93,9 @@ impl<'l> Machine<'l> {
             "state_dir = {:?}\n[boot]\nunclean_max = {UNCLEAN_MAX}\nhealthy_ms = {healthy_ms}\n{more}",
             self.folder.join("state").display()
         );
-        Ok(fs::write(self.folder.join("updates.toml"), text)?)
+        fs::write(self.folder.join("updates.toml"), &text)?;
+        self.updates.replace(text);
+        Ok(())
     }
 
     /// Another boot, of which nothing is known that was not written down.
@@ -99,7 +107,7 @@ impl<'l> Machine<'l> {
 
     /// Another start of the service on the same boot.
     fn start(&self) -> Result<Host> {
-        Host::start(&self.folder, &self.setup)
+        Host::start(&self.folder, &self.setup.clone().updates(&self.updates.borrow()))
     }
 
     /// A boot that comes to health and ends as it should.
@@ -185,7 +193,7 @@ pub(crate) fn boots_without_health_lead_to_known_good_and_then_to_none(lab: &Lab
     let last = told.transitions.last().context("no story")?;
     ensure!(told.state == State::Rejected, "{told:?}");
     ensure!(last.reason.as_deref() == Some("unclean-boots"), "{last:?}");
-    ensure!(machine.releases().is_known_bad(&second)?, "it would be taken again");
+    ensure!(machine.releases().known_bad(&second)?.is_some(), "it would be taken again");
     cut(known_good);
     let still = machine.boot()?;
     machine.expect_second_decides(false)?;
@@ -299,7 +307,7 @@ pub(crate) fn a_release_on_probation_goes_back_after_an_unclean_start(lab: &Lab)
     host.wait_engine(ENGINE, EngineState::Docked, LIMIT)?;
     machine.expect_second_decides(false)?;
     ensure!(machine.content()? == "1.0.0", "{}", machine.content()?);
-    ensure!(machine.releases().is_known_bad(&second)?, "it would be taken again");
+    ensure!(machine.releases().known_bad(&second)?.is_some(), "it would be taken again");
     wait_journal(&host, "engine-went-back", "content 2.0.0 to 1.0.0")?;
     host.end()
 }
@@ -318,7 +326,7 @@ pub(crate) fn a_damaged_count_leads_to_caution(lab: &Lab) -> Result<()> {
     expect_problem(&host, &["unclean-boots", "cannot be read"])?;
     machine.expect_second_decides(false)?;
     ensure!(machine.content()? == "1.0.0", "{}", machine.content()?);
-    ensure!(!machine.releases().is_known_bad(&second)?, "nothing speaks against it");
+    ensure!(machine.releases().known_bad(&second)?.is_none(), "nothing speaks against it");
     cut(host);
     // It is written again, and counts on.
     cut(machine.boot()?);
@@ -471,14 +479,17 @@ pub(crate) fn an_instruction_is_obeyed_in_safe_mode(lab: &Lab) -> Result<()> {
     );
     host.wait_engine(ENGINE, EngineState::Docked, LIMIT)?;
     machine.expect_second_decides(false)?;
-    ensure!(machine.releases().is_known_bad(&second)?, "what was gone back from is taken again");
+    ensure!(
+        machine.releases().known_bad(&second)?.is_some(),
+        "what was gone back from is taken again"
+    );
 
     // What was gone back from may be taken again, if he says so.
     let package = machine.releases().story(&second)?.package;
     let forget = format!("serial = 3\n[[action]]\ndo = \"forget-bad\"\npackage = \"{package}\"\n");
     administrator.drop("forget", &forget)?;
     wait_end(&machine, "forget", "done")?;
-    ensure!(!machine.releases().is_known_bad(&second)?, "it is still known bad");
+    ensure!(machine.releases().known_bad(&second)?.is_none(), "it is still known bad");
 
     // One engine alone, before a host that is to dock it starts.
     host.end()?;
@@ -570,7 +581,7 @@ pub(crate) fn an_engine_is_kept_off_by_hand_and_another_goes_on(lab: &Lab) -> Re
     expect("the bad file", ways::open(&scene.eicar), Outcome::Refused)?;
     let refused = host.engine_action("judge", outrigger_api::control::EngineAction::Restart);
     ensure!(refused.is_err(), "it was started in spite of that");
-    ensure!(host.swap("judge", Vec::new()).is_err(), "it was replaced in spite of that");
+    ensure!(host.swap("judge").is_err(), "it was replaced in spite of that");
     let old = host.pids()?.host;
     host.ask(&Request::LeaveSafeMode { engine: Some("judge".parse()?) })?;
     host.wait_successor(old, LIMIT)?;

@@ -72,7 +72,7 @@ impl Site {
     }
 
     /// The same, up to its probation.
-    fn into_probation(&self, engine: &EngineSetup, version: &str) -> Result<Staged> {
+    fn bring_into_probation(&self, engine: &EngineSetup, version: &str) -> Result<Staged> {
         let staged = self.try_content(engine, version)?;
         self.wait(&staged, State::Probation)?;
         Ok(staged)
@@ -292,7 +292,7 @@ pub(crate) fn channel_file_291_on_probation_is_undone(lab: &Lab) -> Result<()> {
     let targets: Vec<Target> = site.scene.clean.iter().map(Target::clean).collect();
 
     let openers = Openers::start(THREADS, targets);
-    let staged = site.into_probation(&instance_291(), "1.1.0")?;
+    let staged = site.bring_into_probation(&instance_291(), "1.1.0")?;
     let crashed = now();
     ways::open(marked);
     wait_for("the previous content's verdict", SOON, || {
@@ -324,7 +324,7 @@ fn sleeper(engine: &EngineSetup, then: &str) -> EngineSetup {
 
 /// Brings `bad` to decide, has it see `wake`, and waits for the way back; gives its story.
 fn undone(site: &Site, bad: &EngineSetup, wake: &[PathBuf]) -> Result<Release> {
-    let staged = site.into_probation(bad, "1.1.0")?;
+    let staged = site.bring_into_probation(bad, "1.1.0")?;
     let woken = now();
     for file in wake {
         ways::open(file);
@@ -434,7 +434,7 @@ pub(crate) fn killed_in_a_rollback_the_next_host_ends_it(lab: &Lab) -> Result<()
     for round in 0..rounds {
         // Another package each time: the one before is known bad.
         let bad = denying_marks().also_denying(&round.to_le_bytes());
-        let staged = site.into_probation(&bad, &format!("1.1.{round}"))?;
+        let staged = site.bring_into_probation(&bad, &format!("1.1.{round}"))?;
         let old = site.host.pids()?.host;
         for mark in &marks {
             ways::open(mark);
@@ -472,7 +472,7 @@ pub(crate) fn a_full_disk_holds_no_rollback_up(lab: &Lab) -> Result<()> {
     let _small = Volume::small_tmpfs(&state, "48m")?;
     let site = Site::new(lab, &EngineSetup::hashlist(), WATCHED)?;
     let marks = marks(&site.scene)?;
-    let staged = site.into_probation(&denying_marks(), "1.1.0")?;
+    let staged = site.bring_into_probation(&denying_marks(), "1.1.0")?;
 
     let filler = state.join("filler");
     fill(&filler)?;
@@ -500,7 +500,7 @@ pub(crate) fn a_damaged_slot_is_not_gone_back_to(lab: &Lab) -> Result<()> {
     let site = Site::new(lab, &EngineSetup::hashlist(), WATCHED)?;
     let marks = marks(&site.scene)?;
     let old = site.releases.active(HASHLIST, Part::Content)?;
-    let staged = site.into_probation(&denying_marks(), "1.1.0")?;
+    let staged = site.bring_into_probation(&denying_marks(), "1.1.0")?;
     std::fs::write(old.dir.join("tests.deny"), "0".repeat(64))?;
 
     for mark in &marks {
@@ -596,7 +596,7 @@ pub(crate) fn stopped_on_probation_what_was_before_decides(lab: &Lab) -> Result<
     let site = Site::new(lab, &EngineSetup::hashlist(), WATCHED)?;
     let marks = marks(&site.scene)?;
     let new = EngineSetup::hashlist().also_denying(&mark(0));
-    let staged = site.into_probation(&new, "1.1.0")?;
+    let staged = site.bring_into_probation(&new, "1.1.0")?;
     expect("the mark on probation", ways::open(&marks[0]), Outcome::Refused)?;
 
     let asked = now();
