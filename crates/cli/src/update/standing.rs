@@ -131,7 +131,7 @@ fn waiting(
                     }
                 }
                 State::Staged | State::Preflight => {
-                    format!("was not tried to the end; go on with: outrigger update apply {engine}")
+                    format!("is not on its trial yet; go on with: outrigger update apply {engine}")
                 }
                 _ => continue,
             };

@@ -78,9 +78,10 @@ fn list(releases: &[Release]) -> String {
 }
 
 fn why(step: &Transition) -> String {
-    match &step.reason {
-        Some(reason) => format!("{reason}: {}", step.detail),
-        None => step.detail.clone(),
+    match (&step.reason, step.note) {
+        (_, Some(Note::Approved)) => format!("by {}", step.detail),
+        (Some(reason), None) => format!("{reason}: {}", step.detail),
+        _ => step.detail.clone(),
     }
 }
 
