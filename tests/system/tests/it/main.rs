@@ -184,7 +184,8 @@ const TESTS: &[Test] = tests! {
     30 user::of_an_engines_number_cannot_read_it;
     30 user::two_engines_share_nothing;
 
-    120 update::a_release_decides_by_one_command;
+    150 update::a_release_decides_by_one_command;
+    120 update::the_administrator_holds_the_controls;
     120 update::channel_file_291_is_refused_by_its_schema;
     120 update::channel_file_291_that_fits_its_schema_crashes_in_preflight;
     120 update::trouble_leaves_the_old_in_force;
