@@ -7,17 +7,20 @@ BUILT := $(or $(CARGO_TARGET_DIR),target)
 PLATFORM := --package outrigger-hostd --package outrigger-cli --package outrigger-engine-hashlist
 STARTED := $(PLATFORM) --package outrigger-engine-hostile
 
+# What the incidents are played by, besides what is started: an engine and whoever offers it.
+OFFERED := --package outrigger-engine-channel291 --package outrigger-incidents
+
 # The engine that `make run` docks: hashlist, or yara, which takes minutes to build.
 ENGINE ?= hashlist
 
 # How often `make soak` runs the whole platform's tests, at their full lengths.
 ROUNDS ?= 1
 
-.PHONY: help run demo test vm kernel-vs-dock check bench bench-peers faults soak fuzz doctor fmt clean
+.PHONY: help run demo test vm kernel-vs-dock check bench bench-peers faults incidents incidents-quick soak fuzz doctor fmt clean
 .SILENT:
 
 help: ## say what can be done
-	sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "make %-14s %s\n", $$1, $$2 }'
+	sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{ printf "make %-15s %s\n", $$1, $$2 }'
 
 run: ## start the platform here, with an engine docked (ENGINE=yara: another); PROTECT=/path protects its file system
 	if [ "$$(id -u)" != 0 ]; then \
@@ -96,6 +99,16 @@ faults: ## cause every fault of an engine once, and print what came of it; wants
 	tools/setup.sh test
 	cargo build --quiet --release --bins $(STARTED) --package outrigger-faults
 	$(BUILT)/release/outrigger-faults
+
+incidents: ## offer it every faulty release that took machines down elsewhere, and write docs/incidents.md; wants a quiet machine
+	tools/setup.sh test
+	cargo build --quiet --release --bins $(STARTED) $(OFFERED)
+	$(BUILT)/release/outrigger-incidents --page docs/incidents.md
+
+incidents-quick: ## the same with a dozen of them, under a minute, and no page
+	tools/setup.sh test
+	cargo build --quiet --release --bins $(STARTED) $(OFFERED)
+	$(BUILT)/release/outrigger-incidents --quick
 
 soak: ## run the whole platform's tests at full length, ROUNDS times (default 1)
 	tools/setup.sh test

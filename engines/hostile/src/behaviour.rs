@@ -14,6 +14,7 @@
 //! | `crash-on-exec` | ends itself on the first question about an exec |
 //! | `crash-after N` | ends itself on the N-th question from now on |
 //! | `burn-on WORD` | computes without end on content that begins with the word |
+//! | `burn-on-path END` | computes without end on a file whose path ends so |
 //! | `slow MS` | answers after so many milliseconds |
 //! | `work US` | computes for so many microseconds before it answers |
 //! | `leak-each KIB` | takes so much memory with each question, and gives none back |
@@ -64,6 +65,7 @@ pub(crate) struct Behaviour {
     pub(crate) crashes_on_exec: bool,
     pub(crate) crash_after: Option<u64>,
     pub(crate) burn_on: Option<Vec<u8>>,
+    pub(crate) burn_on_path: Option<Vec<u8>>,
     pub(crate) slow: Option<Duration>,
     pub(crate) work: Option<Duration>,
     /// Bytes.
@@ -149,6 +151,7 @@ impl Behaviour {
                 "crash-on-exec" => self.crashes_on_exec = true,
                 "crash-after" => self.crash_after = Some(number(argument()?)?),
                 "burn-on" => self.burn_on = Some(bytes(argument()?)),
+                "burn-on-path" => self.burn_on_path = Some(bytes(argument()?)),
                 "slow" => self.slow = Some(milliseconds(argument()?)?),
                 "work" => self.work = Some(number(argument()?).map(Duration::from_micros)?),
                 "leak-each" => self.leaks_each = number::<usize>(argument()?)? << 10,

@@ -119,7 +119,7 @@ impl Engine for Hostile {
         if ends(question, self.behaviour.crash_on_path.as_slice()) {
             std::process::abort();
         }
-        if self.behaviour.loops {
+        if self.behaviour.loops || ends(question, self.behaviour.burn_on_path.as_slice()) {
             act::burn(None);
         }
         if self.behaviour.leaks_each > 0 {

@@ -13,11 +13,10 @@ pub const TOOL: &str = "outrigger";
 pub const HASHLIST: &str = "outrigger-engine-hashlist";
 /// The engine of the YARA rules.
 pub const YARA: &str = "outrigger-engine-yara";
+/// The interpreter of 19 July 2024 (`engines/channel291`).
+pub const CHANNEL291: &str = "outrigger-engine-channel291";
 /// The engine that attacks on command (`engines/hostile`).
 pub const HOSTILE: &str = "outrigger-engine-hostile";
-
-/// The interpreter that crashes as that of July 2024 did (`engines/channel291`).
-pub const CHANNEL291: &str = "outrigger-engine-channel291";
 
 /// The built program `name`: from the folder in `OUTRIGGER_BIN_DIR`, else from the folder of the
 /// running program or one above it.

@@ -14,6 +14,9 @@ use serde_json::Value;
 
 use crate::binaries;
 
+/// The root metadata that machines trust first, in the vendor's folder.
+const ROOT: &str = "root.json";
+
 /// A file of a release: its path, its bytes, whether it may be run.
 pub type ReleaseFile = (String, Vec<u8>, bool);
 
@@ -45,6 +48,32 @@ pub struct Told {
     pub took: Duration,
 }
 
+/// The files of a release of the code of one of this repository's engines, as `manifest` in its folder has it, in
+/// another version.
+///
+/// # Errors
+///
+/// If the engine is not built, or has no such manifest.
+pub fn shipped(
+    engine: &str,
+    manifest: &str,
+    program: &str,
+    version: &str,
+) -> Result<Vec<ReleaseFile>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../engines").join(engine);
+    let file = folder.join(manifest);
+    let text = fs::read_to_string(&file).with_context(|| format!("no {}", file.display()))?;
+    let lines = text.lines().map(|line| match line.starts_with("version = ") {
+        true => format!("version = \"{version}\"\n"),
+        false => format!("{line}\n"),
+    });
+    let manifest = lines.collect::<String>().into_bytes();
+    Ok(vec![
+        ("manifest.toml".to_owned(), manifest, false),
+        (program.to_owned(), fs::read(binaries::path(program)?)?, true),
+    ])
+}
+
 impl Publisher {
     /// Keys and an empty repository below `folder`, which is made.
     ///
@@ -70,6 +99,8 @@ impl Publisher {
             "--key",
             "root.key",
         ])?;
+        // What a vendor gives out by another way than its repository.
+        fs::copy(publisher.repository().join("metadata/1.root.json"), folder.join(ROOT))?;
         Ok(publisher)
     }
 
@@ -155,7 +186,7 @@ impl Publisher {
         format!(
             "state_dir = {state_dir:?}\ncontrol_socket = {socket:?}\n\n[[repository]]\nname = \"vendor\"\n\
              url = {repository:?}\nroot = {root:?}\nengines = {engines:?}\n\n[preflight]\n{preflight}",
-            root = repository.join("metadata/1.root.json"),
+            root = self.folder.join(ROOT),
         )
     }
 

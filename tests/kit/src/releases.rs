@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use jiff::Timestamp;
-use outrigger_api::EngineName;
 use outrigger_api::control::ReleaseName;
 use outrigger_api::release::{Part, State};
-use outrigger_update::package::{PackageLimits, tree_digest};
+use outrigger_update::package::{Package, PackageLimits, tree_digest};
 pub use outrigger_update::store::{Active, Release};
 use outrigger_update::store::{Digest, Offer, ReleaseId, Store};
 use rustix::fs::{Mode, OFlags, openat};
 use semver::Version;
+use sha2::{Digest as _, Sha256};
 
 use crate::clock::wait_for;
 use crate::{EngineSetup, bait};
@@ -53,29 +53,59 @@ impl Releases {
             Part::Content => engine.content_files(),
         };
         let bytes: usize = files.iter().map(|(_, bytes, _)| bytes.len()).sum();
-        let engine: EngineName = engine.name().parse()?;
         let offer = Offer {
-            engine,
+            engine: engine.name().parse()?,
             part,
             version: Version::parse(version)?,
             package: package(&files)?,
             repository: "tests".to_owned(),
         };
-        let now = Timestamp::now();
-        let mut store = Store::open(&self.state)?;
-        let id = store.offer(&offer, now)?;
-        store.advance(id, State::Verified, "", now)?;
-        let unpack = |folder: BorrowedFd<'_>| -> Result<Digest, std::io::Error> {
+        self.lay(&offer, bytes as u64, |folder| {
             for (path, bytes, program) in &files {
                 put(folder, path, bytes, *program)?;
             }
             let tree = tree_digest(folder, &PackageLimits::default());
             tree.map(|tree| Digest(tree.0)).map_err(std::io::Error::other)
+        })
+    }
+
+    /// Puts a release as its publisher packed it into the free slot, as preflight leaves it, whatever preflight would
+    /// say of it.
+    ///
+    /// # Errors
+    ///
+    /// If the package, the store or the disk refuses.
+    pub fn stage_package(&self, packed: &[u8]) -> Result<Staged> {
+        let package = Package::read(packed, &PackageLimits::default())?;
+        let release = package.release();
+        let offer = Offer {
+            engine: release.engine.clone(),
+            part: release.part,
+            version: release.version.clone(),
+            package: Digest(Sha256::digest(packed).into()),
+            repository: "tests".to_owned(),
         };
-        let standby = store.stage(id, bytes as u64, now, unpack)?;
+        self.lay(&offer, package.size(), |folder| {
+            let unpacked = package.unpack(folder, &mut |_, _| {});
+            unpacked.map_err(std::io::Error::other)?;
+            Ok(Digest(package.tree().0))
+        })
+    }
+
+    fn lay(
+        &self,
+        offer: &Offer,
+        bytes: u64,
+        unpack: impl FnOnce(BorrowedFd<'_>) -> Result<Digest, std::io::Error>,
+    ) -> Result<Staged> {
+        let now = Timestamp::now();
+        let mut store = Store::open(&self.state)?;
+        let id = store.offer(offer, now)?;
+        store.advance(id, State::Verified, "", now)?;
+        let standby = store.stage(id, bytes, now, unpack)?;
         store.advance(id, State::Preflight, "", now)?;
         store.advance(id, State::Shadow, "", now)?;
-        let name = ReleaseName { part, version: version.to_owned() };
+        let name = ReleaseName { part: offer.part, version: offer.version.to_string() };
         Ok(Staged { name, folder: standby.dir, id })
     }
 

@@ -9,7 +9,7 @@ use outrigger_api::release::Part;
 use outrigger_testkit::clock::as_ms;
 use outrigger_testkit::figures::{say, waits_at_most};
 use outrigger_testkit::openers::{Openers, Target};
-use outrigger_testkit::publisher::{Publisher, ReleaseFile, Typed, update};
+use outrigger_testkit::publisher::{Publisher, ReleaseFile, Typed, shipped, update};
 use outrigger_testkit::releases::end_trials;
 use outrigger_testkit::setup::control_socket;
 use outrigger_testkit::ways::{self, Outcome};
@@ -66,24 +66,8 @@ fn site(lab: &Lab, setup: Setup, name: &'static str, engine: &EngineSetup) -> Re
     Ok(Site { publisher, config, host, folder, engine: name })
 }
 
-/// The code of one of our engines, as its folder has it, in another version.
-fn code(folder: &str, manifest: &str, program: &str, version: &str) -> Result<Vec<ReleaseFile>> {
-    let file =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../../engines").join(folder).join(manifest);
-    let text = fs::read_to_string(&file).with_context(|| format!("no {}", file.display()))?;
-    let lines = text.lines().map(|line| match line.starts_with("version = ") {
-        true => format!("version = \"{version}\"\n"),
-        false => format!("{line}\n"),
-    });
-    let manifest = lines.collect::<String>().into_bytes();
-    Ok(vec![
-        ("manifest.toml".to_owned(), manifest, false),
-        (program.to_owned(), fs::read(binaries::path(program)?)?, true),
-    ])
-}
-
 fn hashlist(version: &str) -> Result<Vec<ReleaseFile>> {
-    code(HASHLIST, "manifest.toml", binaries::HASHLIST, version)
+    shipped(HASHLIST, "manifest.toml", binaries::HASHLIST, version)
 }
 
 fn lists(also: &[&[u8]]) -> Vec<ReleaseFile> {
@@ -249,7 +233,7 @@ fn channel_file_291(lab: &Lab, manifest: &str, reason: &str) -> Result<()> {
         let text = format!("columns\tname\t{column}\ntool\tpipe-tool\t{cell}\n");
         vec![("pipes.table".to_owned(), text.into_bytes(), false)]
     };
-    let code = code(CHANNEL, manifest, "outrigger-engine-channel291", "0.1.0")?;
+    let code = shipped(CHANNEL, manifest, binaries::CHANNEL291, "0.1.0")?;
     release(Part::Code, "0.1.0", None, &code)?;
     release(Part::Content, "1.0.0", TABLES, &table("uid", "*"))?;
     update(&site.config, &["apply"])?.expect(0)?;
