@@ -20,6 +20,10 @@ pub struct Settings {
     /// What an open may wait beyond that, with the machine idle
     #[arg(long, default_value_t = 5)]
     pub slack_ms: u32,
+    /// Questions that a release may leave without a verdict in shadow, and in probation, unless a scenario says
+    /// otherwise; on a busy machine a sound one leaves some
+    #[arg(long, default_value_t = 3)]
+    pub misses_max: u32,
     /// After this a scenario is ended and has not held
     #[arg(long, default_value_t = 90)]
     pub limit_s: u64,

@@ -102,7 +102,7 @@ impl Site {
         let mut policy = format!(
             "known_good = {corpus:?}\nsamples_min = 50\nsamples_max = 200\ntotal_ms = 8000\np99_ms = 25\n"
         );
-        write_policy(scenario, &mut policy)?;
+        write_policy(scenario, settings.misses_max, &mut policy)?;
         let name = scenario.engine.name();
         let config = publisher.updates(&state, &socket, &[name], &policy)?;
 
@@ -263,11 +263,12 @@ fn lay_files(volume: &Volume, scenario: &Scenario) -> Result<Files> {
 }
 
 /// The lines below `[preflight]` in `updates.toml`, and its other sections.
-fn write_policy(scenario: &Scenario, policy: &mut String) -> Result<()> {
-    let shadow = [("length_ms", 1000), ("emergency_ms", 1000)];
+fn write_policy(scenario: &Scenario, misses: u32, policy: &mut String) -> Result<()> {
+    let shadow = [("length_ms", 1000), ("emergency_ms", 1000), ("misses_max", misses)];
+    let probation = [("length_ms", 5000), ("misses_max", misses)];
     let sections = [
         ("shadow", &scenario.shadow, &shadow[..]),
-        ("probation", &scenario.probation, &[("length_ms", 5000)][..]),
+        ("probation", &scenario.probation, &probation[..]),
         ("download", &scenario.download, &[]),
     ];
     for (section, own, usual) in sections {
