@@ -150,10 +150,16 @@ impl Filler {
     ///
     /// If that cannot be done.
     pub fn empty(&self) -> Result<()> {
-        if self.folder.exists() {
-            fs::remove_dir_all(&self.folder)?;
+        let entries = match fs::read_dir(&self.folder) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        for entry in entries {
+            // A child that another thread has just begun may have it open, and would keep the room of a removed file.
+            File::options().write(true).open(entry?.path())?.set_len(0)?;
         }
-        Ok(())
+        Ok(fs::remove_dir_all(&self.folder)?)
     }
 
     fn take_names(&self) -> Result<()> {
