@@ -27,6 +27,10 @@ impl Control {
         let host = Arc::clone(&self.host);
         for (place, engine) in host.config.engines.iter().enumerate() {
             let EngineSource::Installed(name) = &engine.source else { continue };
+            // Nothing of one that is kept off the dock runs, in shadow neither: the host that docks it looks again.
+            if self.boot.keeps_off(name).is_some() {
+                continue;
+            }
             let (host, name) = (Arc::clone(&host), name.clone());
             self.in_thread(place, "find-trials", move || match look(&host, place, &name) {
                 Ok(resumed) => {
