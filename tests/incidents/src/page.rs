@@ -95,14 +95,44 @@ fn stopped_by(one: &Ended, outcome: &Outcome) -> String {
 }
 
 fn words(one: &Ended) -> String {
-    let text = match one.told.char_indices().nth(TOLD) {
-        Some((at, _)) => format!("{}…", &one.told[..at]),
-        None => one.told.clone(),
+    let told = without_places(&one.told);
+    let text = match told.char_indices().nth(TOLD) {
+        Some((at, _)) => format!("{}…", &told[..at]),
+        None => told,
     };
     format!("`{}`", cell(&text).replace('`', "'"))
+}
+
+/// `text` without the folders of the world that it was played in and of the programs: they are other ones each time.
+fn without_places(text: &str) -> String {
+    let world = std::env::temp_dir().join("outrigger-world-").display().to_string();
+    let mut parts = text.split(&world);
+    let mut out = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        // Of the folder's name this is the random rest.
+        out += part.trim_start_matches(|one: char| one.is_ascii_alphanumeric());
+    }
+    let programs = std::env::current_exe().ok();
+    match programs.as_deref().and_then(std::path::Path::parent) {
+        Some(folder) => out.replace(&folder.display().to_string(), ""),
+        None => out,
+    }
 }
 
 /// `text` as it can stand in a cell of a table.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn folders_that_are_others_each_time_are_left_out() {
+        let world = std::env::temp_dir().join("outrigger-world-aB3x9Z");
+        let told = format!("rejected: file.open {}/protected/known-7: no", world.display());
+
+        assert_eq!(without_places(&told), "rejected: file.open /protected/known-7: no");
+    }
 }
