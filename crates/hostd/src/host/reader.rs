@@ -48,7 +48,12 @@ pub(crate) fn run(host: &Arc<Host>, index: usize, group: Group) {
                 continue;
             }
         }
-        let unattended = header.unattended_since.load(Ordering::Acquire);
+        let mut unattended = header.unattended_since.load(Ordering::Acquire);
+        if unattended != 0 && matches!(group.wait(Some(0)), Ok(false)) {
+            // Nothing waits, so what comes next did not wait for this host.
+            header.unattended_since.store(0, Ordering::Release);
+            unattended = 0;
+        }
         match group.read(&mut batch) {
             Ok(true) => {}
             Ok(false) => continue,
