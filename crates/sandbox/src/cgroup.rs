@@ -1,14 +1,17 @@
 //! The control groups of one confined process.
 //!
-//! A process gets one group per hierarchy, `outrigger/<name>-<host's pid>-<n>`: with version 2 one
-//! that holds all controllers, with version 1 one per controller, and a version 2 group beside them
+//! A process gets one group per hierarchy, `outrigger/<name>-<pid namespace>-<host's pid>-<n>`: with version 2
+//! one that holds all controllers, with version 1 one per controller, and a version 2 group beside them
 //! for `cgroup.kill` where the machine has both. The groups go with the process. What a dead host
-//! left under the same name is killed and removed before the next start.
+//! left under the same name is killed and removed before the next start. Whether a host of another pid namespace
+//! lives cannot be told from here, so of its groups only those are removed that are old and empty.
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -24,6 +27,10 @@ const CPU_PERIOD_US: u64 = 100_000;
 
 /// How long the end of a killed leftover is waited for: 200 ms.
 const LEFTOVER_END: Timespec = Timespec { tv_sec: 0, tv_nsec: 200_000_000 };
+
+/// From which age on a group of another pid namespace that holds no process counts as left. Its maker puts a process
+/// into it within milliseconds.
+const EMPTY_FOR: Duration = Duration::from_mins(1);
 
 /// The groups of one process.
 #[derive(Debug)]
@@ -228,7 +235,12 @@ fn keyed_value(text: &str, key: &str) -> Option<u64> {
 fn leaf_name(name: &str) -> String {
     static STARTS: AtomicU32 = AtomicU32::new(0);
     let n = STARTS.fetch_add(1, Ordering::Relaxed);
-    format!("{name}-{}-{n}", std::process::id())
+    format!("{name}-{}-{}-{n}", pid_namespace(), std::process::id())
+}
+
+/// Number of the pid namespace in which this process' id means something; 0 if it cannot be told.
+fn pid_namespace() -> u64 {
+    fs::metadata("/proc/self/ns/pid").map_or(0, |namespace| namespace.ino())
 }
 
 /// Where the control groups of this machine are mounted.
@@ -293,22 +305,36 @@ fn offers(top: &Path, controller: &str) -> bool {
 /// Kills and removes the groups of `name` whose host is dead.
 fn remove_leftovers(folder: &Path, name: &str) {
     let Ok(entries) = fs::read_dir(folder) else { return };
+    let ours = pid_namespace();
     for entry in entries.flatten() {
         let leaf = entry.file_name();
-        let Some(host) = leaf.to_str().and_then(|leaf| host_of(leaf, name)) else { continue };
-        if Path::new(&format!("/proc/{host}")).exists() {
+        let Some((namespace, host)) = leaf.to_str().and_then(|leaf| host_of(leaf, name)) else {
+            continue;
+        };
+        if namespace == ours {
+            if Path::new(&format!("/proc/{host}")).exists() {
+                continue;
+            }
+            kill_members(&entry.path());
+        } else if !is_older(&entry, EMPTY_FOR) {
             continue;
         }
-        kill_members(&entry.path());
+        // The kernel removes none that holds a process.
         let _ = fs::remove_dir(entry.path());
     }
 }
 
-/// The pid of the host that made the group `leaf`, if it is one of `name`'s.
-fn host_of(leaf: &str, name: &str) -> Option<u32> {
-    let (host, n) = leaf.strip_prefix(name)?.strip_prefix('-')?.split_once('-')?;
-    n.parse::<u32>().ok()?;
-    host.parse().ok()
+fn is_older(entry: &fs::DirEntry, age: Duration) -> bool {
+    let made = entry.metadata().and_then(|metadata| metadata.modified());
+    made.is_ok_and(|made| made.elapsed().is_ok_and(|elapsed| elapsed > age))
+}
+
+/// Pid namespace and pid of the host that made the group `leaf`, if it is one of `name`'s.
+fn host_of(leaf: &str, name: &str) -> Option<(u64, u32)> {
+    let mut parts = leaf.strip_prefix(name)?.strip_prefix('-')?.split('-');
+    let (namespace, host) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    parts.next()?.parse::<u32>().ok()?;
+    parts.next().is_none().then_some((namespace, host))
 }
 
 /// Kills what is left in a group and waits a moment for its end, before which the group cannot be
@@ -350,9 +376,10 @@ mod tests {
 
     #[test]
     fn only_groups_of_the_same_name_are_leftovers() {
-        assert_eq!(host_of("scan-12-0", "scan"), Some(12));
-        assert_eq!(host_of("scan-deep-12-0", "scan"), None);
-        assert_eq!(host_of("scanner-12-0", "scan"), None);
+        assert_eq!(host_of("scan-4026531836-12-0", "scan"), Some((4_026_531_836, 12)));
+        assert_eq!(host_of("scan-7-4026531836-12-0", "scan"), None);
+        assert_eq!(host_of("scan-deep-4026531836-12-0", "scan"), None);
+        assert_eq!(host_of("scanner-4026531836-12-0", "scan"), None);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 
@@ -142,7 +143,8 @@ fn what_a_dead_host_left_is_killed_and_removed() {
     };
     let mut dead_host = Command::new("true").spawn().unwrap();
     dead_host.wait().unwrap();
-    let group = format!("{top}/outrigger/orphan-{}-0", dead_host.id());
+    let namespace = fs::metadata("/proc/self/ns/pid").unwrap().ino();
+    let group = format!("{top}/outrigger/orphan-{namespace}-{}-0", dead_host.id());
     fs::create_dir_all(&group).unwrap();
     let mut orphan = Command::new("sleep").arg("1000").spawn().unwrap();
     fs::write(format!("{group}/cgroup.procs"), orphan.id().to_string()).unwrap();
