@@ -1,45 +1,67 @@
 //! Questions that were left without a verdict, and when that is too many.
 //!
 //! On a machine that is busy for a moment any engine lets pass what it has in hand just then. So besides the few that
-//! may be missed whatever was asked, one in [`SHARE`] of what was asked lately may be. Lately is the last
-//! [`WINDOW`] questions or less: a release that did well for a long time and then falls silent is found out as
-//! soon as any.
+//! may be missed whatever was asked, a share of what was asked lately may be. Lately is this count and the
+//! one before, of [`WINDOW`] answers each: a release that did well for a long time and then falls silent is found out
+//! soon all the same.
+//!
+//! What runs in shadow has the processor after everybody else, and begins with nothing in its memory. So its share
+//! is larger and counts from the first question on, and only at its end is it held to what it was asked in fact.
 
-/// Of so many questions one more may be missed.
+/// Of so many questions one more may be missed by what decides.
 const SHARE: u64 = 50;
-/// Questions after which the count begins anew.
+/// The same in shadow.
+const SHARE_IN_SHADOW: u64 = 10;
+/// Answers after which the count begins anew.
 const WINDOW: u64 = 1000;
 
 /// The misses of one version.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Misses {
     max: u64,
-    /// Lately.
+    share: u64,
+    /// In this count.
     missed: u64,
-    /// Answers that it had given when the count began.
-    answers: u64,
+    /// Answers that it had given when this count began.
+    since: u64,
+    /// Answers of the count before.
+    before: u64,
 }
 
 impl Misses {
     /// None yet, of which `max` may be.
     pub(crate) const fn new(max: u64) -> Self {
-        Self { max, missed: 0, answers: 0 }
+        Self { max, share: SHARE, missed: 0, since: 0, before: 0 }
+    }
+
+    /// The same of what runs in shadow.
+    pub(crate) const fn in_shadow(max: u64) -> Self {
+        Self { share: SHARE_IN_SHADOW, before: WINDOW, ..Self::new(max) }
+    }
+
+    /// In words, if `missed` of `missed` and `answers` questions are too many in the end.
+    pub(crate) fn in_the_end(&self, missed: u64, answers: u64) -> Option<String> {
+        let whole = Self { missed: 0, since: 0, before: 0, ..*self };
+        whole.count(missed, answers)
     }
 
     /// Counts `count` more of a version that has given `answers` answers; in words, if that is too many.
     pub(crate) fn add(&mut self, count: u64, answers: u64) -> Option<String> {
-        let asked = answers.saturating_sub(self.answers).saturating_add(self.missed);
-        if asked >= WINDOW {
-            (self.missed, self.answers) = (0, answers.saturating_sub(WINDOW - 1));
+        if answers.saturating_sub(self.since) >= WINDOW {
+            *self = Self { missed: 0, since: answers, before: WINDOW, ..*self };
         }
         self.missed = self.missed.saturating_add(count);
-        let asked = answers.saturating_sub(self.answers).saturating_add(self.missed);
-        let limit = self.max.saturating_add(asked / SHARE);
-        (self.missed > limit).then(|| {
-            let Self { missed, max, .. } = self;
+        self.count(self.missed, answers)
+    }
+
+    fn count(&self, missed: u64, answers: u64) -> Option<String> {
+        let Self { max, share, .. } = self;
+        let answered = answers.saturating_sub(self.since).saturating_add(self.before);
+        let asked = answered.saturating_add(missed);
+        (missed > max.saturating_add(asked / share)).then(|| {
             format!(
                 "{missed} of the last {asked} questions were left without a verdict in their budget, over the \
-                 limit of {max} and one in {SHARE}"
+                 limit of {max} and one in {share}"
             )
         })
     }
@@ -64,6 +86,17 @@ mod tests {
         let found = (1..100).find(|_| misses.add(1, 1_000_000).is_some());
 
         assert_eq!(found, Some(24), "three, twenty of a thousand, and one");
+    }
+
+    #[test]
+    fn in_shadow_a_cold_start_is_no_finding_and_silence_is() {
+        let mut misses = Misses::in_shadow(3);
+
+        assert_eq!(misses.add(16, 0), None);
+        assert_eq!(misses.in_the_end(16, 1000), None);
+        // On a machine where little is asked it does not come to more.
+        assert!(misses.in_the_end(4, 0).is_some());
+        assert!((0..20).any(|_| misses.add(16, 0).is_some()));
     }
 
     #[test]

@@ -58,6 +58,13 @@ impl Bounds {
         self.slow(new, old).or_else(|| self.memory(new, old)).or_else(|| self.processor(new, old))
     }
 
+    /// The same of what decides nothing: the machine lets it wait when others have more to do, so that only what
+    /// half of its answers took is its own.
+    pub fn excess_in_shadow(&self, new: &Readings, old: Option<&Readings>) -> Option<Finding> {
+        let halves = Readings { p99_ns: new.p50_ns, ..*new };
+        self.excess(&halves, old)
+    }
+
     fn slow(&self, new: &Readings, old: Option<&Readings>) -> Option<Finding> {
         let floor = self.budget_ns / 100 * BUDGET_SHARE;
         let before = old.filter(|old| old.timed >= TIMED_MIN).map_or(0, |old| old.p99_ns);
@@ -187,6 +194,16 @@ mod tests {
 
         assert_eq!(sign(&half, Some(&readings(2, 1, 1))), Some(Sign::Slow));
         assert_eq!(sign(&Readings { timed: 15, ..half }, Some(&readings(2, 1, 1))), None);
+    }
+
+    #[test]
+    fn in_shadow_one_in_a_hundred_is_not_told() {
+        let (new, old) = (readings(49, 1, 1), readings(2, 1, 1));
+        let slow = Readings { p50_ns: 26 * MS, ..new };
+
+        assert_eq!(BOUNDS.excess_in_shadow(&new, Some(&old)), None);
+        let found = BOUNDS.excess_in_shadow(&slow, Some(&old)).map(|finding| finding.sign);
+        assert_eq!(found, Some(Sign::Slow));
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Shadow {
             begun: now,
             judged: 0,
             missed: 0,
-            misses: Misses::new(limits.misses_max),
+            misses: Misses::in_shadow(limits.misses_max),
             uncompared: 0,
             differences: Differences::default(),
             newly_denied: HashSet::new(),
@@ -224,7 +224,10 @@ impl Shadow {
                 )),
             };
         }
-        match self.limits.bounds.excess(new, old) {
+        if let Some(text) = self.misses.in_the_end(self.missed, self.judged) {
+            return Standing::Failed(Finding::new(Sign::Misses, text));
+        }
+        match self.limits.bounds.excess_in_shadow(new, old) {
             Some(finding) => Standing::Failed(finding),
             None => Standing::Passed,
         }

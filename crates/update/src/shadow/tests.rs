@@ -149,11 +149,23 @@ fn late_and_missing_verdicts_are_both_misses() {
     shadow.judge(&late(0, None));
     shadow.judge(&late(1, Some(Allow)));
     shadow.judge(&late(2, None));
-    let before = sign(&shadow, 1);
+    let before = sign(&shadow, 10_000);
 
     shadow.judge(&late(3, None));
 
     assert_eq!(before, None);
+    assert_eq!(sign(&shadow, 9_999), None, "a cold start is not held against it");
+    assert_eq!(sign(&shadow, 10_000), Some(Sign::Misses));
+}
+
+#[test]
+fn who_says_nothing_to_many_questions_fails_at_once() {
+    let mut shadow = shadow();
+
+    for number in 0..200 {
+        shadow.judge(&Judged { late: true, ..said(number, Some(Allow), None) });
+    }
+
     assert_eq!(sign(&shadow, 1), Some(Sign::Misses));
 }
 
@@ -186,7 +198,7 @@ fn too_few_questions_prolong_it_and_end_it_without_blame() {
 #[test]
 fn what_it_took_is_judged_at_the_end() {
     let shadow = shadow();
-    let slow = Readings { timed: 100, p99_ns: 40 * MS, ..QUIET };
+    let slow = Readings { timed: 100, p50_ns: 40 * MS, p99_ns: 40 * MS, ..QUIET };
     let old = Readings { timed: 100, p99_ns: MS, ..QUIET };
 
     assert_eq!(shadow.look(&slow, Some(&old), 9_999 * MS), Standing::Running);
@@ -240,7 +252,7 @@ proptest! {
         let (judged, missed, uncompared) = shadow.counts();
 
         prop_assert_eq!(judged + missed + uncompared, questions.len() as u64);
-        let standing = shadow.look(&QUIET, None, 10_000 * MS);
+        let standing = shadow.look(&QUIET, None, MS);
         prop_assert_eq!(matches!(standing, Standing::Failed(_)), first.is_some());
     }
 

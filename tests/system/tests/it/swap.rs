@@ -303,8 +303,8 @@ pub(crate) fn what_is_not_installed_is_counted_until_it_is(lab: &Lab) -> Result<
     let scene = Scene::new(lab, 1)?;
     let marks = Marks::put(&scene)?;
     let releases = Releases::of(&lab.next_folder());
-    let setup =
-        Setup::protecting(scene.path()).budget_ms(BUDGET_MS).updates(QUICK).engine(Marks::list(1));
+    let setup = Setup::protecting(scene.path()).budget_ms(BUDGET_MS).updates(QUICK);
+    let setup = setup.engine(Marks::list(1));
     let host = lab.start(&setup)?;
     host.coverage()?;
 
@@ -345,8 +345,8 @@ pub(crate) fn a_version_that_asks_for_more_comes_by_another_host(lab: &Lab) -> R
     let refused = host.try_out(JUDGE, vec![code.name, content.name]);
     ensure!(refused.is_err(), "it crashes, and yet {refused:?}");
     ensure!(host.pids()?.host == pid, "the host made way for what cannot dock");
-    let more =
-        old.subscribed("process.fork", "notify", None).subscribed("process.exit", "notify", None);
+    // Another package than the one that is known bad.
+    let more = old.subscribed("process.fork", "notify", None).hang_ms(1001);
     let code = releases.stage(&more, Part::Code, "2.1.0")?;
     put_in_force(&host, &releases, JUDGE, &[code])?;
     host.wait_successor(pid, DOCK)?;

@@ -62,7 +62,7 @@ enum Phase {
     /// What lies in the slots is looked up.
     Finding,
     /// Its process in shadow is to be started, or is not docked yet.
-    Starting { version: Box<Version>, asked: bool },
+    Starting { version: Box<Version>, asked: bool, tries: u32 },
     /// It runs in shadow.
     Shadow(Box<InShadow>),
     /// It stood its shadow: a new process of it docks, and the journal is written.
@@ -192,7 +192,7 @@ impl Control {
         match done {
             Done::Found(Ok(version)) => {
                 if let Some(trial) = &mut self.trials[place] {
-                    trial.phase = Phase::Starting { version, asked: false };
+                    trial.phase = Phase::Starting { version, asked: false, tries: 0 };
                     trial.due = 0;
                 }
                 None

@@ -21,6 +21,9 @@ use super::measure::Mark;
 use super::{Phase, Trial, described};
 use crate::shared::SECOND;
 
+/// How often a process that could not be started, or was not welcome, is tried once more.
+const TRIES_MAX: u32 = 2;
+
 /// A release that runs in shadow.
 #[derive(Debug)]
 pub(super) struct InShadow {
@@ -65,7 +68,7 @@ impl Control {
     /// Has the process started, once it is known what this machine gives.
     pub(super) fn start_shadow(&mut self, place: usize, now: u64) {
         let (true, Some(coverage)) = (self.may_go_on(), self.probed.get()) else { return };
-        let Some(Trial { phase: Phase::Starting { version, asked }, .. }) =
+        let Some(Trial { phase: Phase::Starting { version, asked, .. }, .. }) =
             self.trials[place].as_mut()
         else {
             return;
@@ -140,6 +143,16 @@ impl Control {
         reason: FailureReason,
         why: &str,
     ) {
+        let now = clock::now();
+        if let Some(Trial { phase: Phase::Starting { asked, tries, .. }, due, .. }) =
+            &mut self.trials[place]
+            && reason == FailureReason::NotDocked
+            && *tries < TRIES_MAX
+        {
+            // It may be the machine's doing, which may pass.
+            (*asked, *tries, *due) = (false, *tries + 1, now.saturating_add(SECOND));
+            return;
+        }
         self.fail_shadow(place, Finding::new(Sign::Failed(reason), why));
     }
 
