@@ -41,9 +41,10 @@ macro_rules! engine_file {
 }
 
 /// The same bytes for both sides, by the names that the guest knows.
-const FILES: [(&str, &[u8]); 3] = [
+const FILES: [(&str, &[u8]); 4] = [
     ("good.table", engine_file!("content/20/pipes.table")),
     ("bad.table", engine_file!("content/21-specific/pipes.table")),
+    ("rare.table", include_bytes!("../module/rare.table")),
     ("manifest.toml", engine_file!("manifest-lies.toml")),
 ];
 
@@ -56,7 +57,7 @@ struct Play {
     judge: fn(&Seen) -> Row,
 }
 
-const PLAYS: [Play; 3] = [
+const PLAYS: [Play; 5] = [
     Play {
         side: "kernel module, oops=panic",
         word: "kernel",
@@ -70,6 +71,18 @@ const PLAYS: [Play; 3] = [
         judge: row::limped,
     },
     Play { side: "docked engine", word: "preflight", failing: Failing::Ends, judge: row::refused },
+    Play {
+        side: "docked engine, preflight blind",
+        word: "shadow",
+        failing: Failing::Ends,
+        judge: row::refused_in_shadow,
+    },
+    Play {
+        side: "docked engine, preflight and shadow blind",
+        word: "probation",
+        failing: Failing::Ends,
+        judge: row::rolled_back,
+    },
 ];
 
 /// Plays every row whose side holds one of `filters`, or all without any, on `kernel`, prints the table and writes it to `report`; whether all of it held.

@@ -4,7 +4,8 @@
 //! outrigger-vm-guest machine open|closed     programs, stopped engines, faults under load
 //! outrigger-vm-guest boot-setup              has systemd start the platform early
 //! outrigger-vm-guest booted                  what systemd started came up under protection
-//! outrigger-vm-guest versus kernel|preflight content with a fault, for code in the kernel or docked
+//! outrigger-vm-guest versus kernel|preflight|shadow|probation
+//!                                            content with a fault, for code in the kernel or docked
 //! ```
 
 mod booted;
@@ -41,6 +42,8 @@ fn main() -> ExitCode {
         ["booted"] => booted::run(&mut report),
         ["versus", "kernel"] => versus::kernel(),
         ["versus", "preflight"] => docked::preflight(),
+        ["versus", "shadow"] => docked::shadow(),
+        ["versus", "probation"] => docked::probation(),
         [role @ (work::OPENS | work::STARTS), folder, number] => {
             work::run(role, Path::new(folder), number)
         }

@@ -22,7 +22,10 @@ use crate::work::Work;
 pub(crate) const PLACE: &str = "/usr/lib/outrigger-tests";
 pub(crate) const GOOD: &str = "good.table";
 pub(crate) const BAD: &str = "bad.table";
-/// What both tables refuse to execute.
+/// As the bad one, but only the execution of [`LATE`] gets so far that field 21 is read.
+pub(crate) const RARE: &str = "rare.table";
+pub(crate) const LATE: &str = "/tmp/late";
+/// What all tables refuse to execute.
 const DROPPER: &str = "/tmp/dropper";
 /// Before the update, and after it.
 pub(crate) const WHILE: Duration = Duration::from_secs(3);

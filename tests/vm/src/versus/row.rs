@@ -116,17 +116,38 @@ pub(super) fn limped(seen: &Seen) -> Row {
 
 /// A docked engine: its platform does not take the update.
 pub(super) fn refused(seen: &Seen) -> Row {
+    let why = first_part(seen.fact("rejected"));
+    docked(seen, &[], format!("preflight: {why}; not taken, nor when offered again"))
+}
+
+/// The same, where only the events of the machine show what is wrong.
+pub(super) fn refused_in_shadow(seen: &Seen) -> Row {
+    let why = first_part(seen.fact("rejected"));
+    docked(seen, &[], format!("shadow: {why}; never decided, not taken when offered again"))
+}
+
+/// The same, where it shows only once the update decides.
+pub(super) fn rolled_back(seen: &Seen) -> Row {
+    let why = first_part(seen.fact("rejected"));
+    let recovered = seen.fact("recovered").unwrap_or_default();
+    let happened = format!("probation: {why}; {recovered}; not taken when offered again");
+    docked(seen, &["recovered"], happened)
+}
+
+/// What is said before the first semicolon.
+fn first_part(text: Option<&str>) -> &str {
+    text.and_then(|text| text.split(';').next()).unwrap_or_default()
+}
+
+/// A machine that works on, whatever became of the update; `facts` and those of every such row are told.
+fn docked(seen: &Seen, facts: &[&str], happened: String) -> Row {
     let mut row = Row::new(seen);
-    let why = seen.fact("rejected").unwrap_or_default();
-    row.happened = format!(
-        "preflight: {}; not taken, nor when offered again; what was in force decides",
-        why.split(';').next().unwrap_or_default()
-    );
+    row.happened = format!("{happened}; what was in force decides");
     row.must(seen.ended == Some(End::Exit(0)), || format!("it ended otherwise: {:?}", seen.ended));
     row.must(seen.boots_again() == 0, || "it booted again".to_owned());
     row.must(row.opens_after > 0, || "nothing was opened after the update".to_owned());
     row.must(row.programs_after > 0, || "no program was started after the update".to_owned());
-    for fact in ["rejected", "again", "in-force", "waits"] {
+    for fact in ["rejected", "way", "again", "in-force", "waits"].iter().chain(facts) {
         row.must(seen.fact(fact).is_some(), || format!("nothing was said of {fact:?}"));
     }
     row
