@@ -93,6 +93,14 @@ fn put_in_force(host: &Host, releases: &Releases, engine: &str, staged: &[Staged
     Ok(took)
 }
 
+/// Waits until it is in force for good, and the host has let go of the store.
+fn confirmed(host: &Host, releases: &Releases, staged: &Staged) -> Result<()> {
+    releases.wait_state(staged, State::Active, DOCK)?;
+    wait_for("the end of its trial", DOCK, || {
+        Ok(host.trials().is_ok_and(|trials| trials.is_empty()).then_some(()))
+    })
+}
+
 fn fallbacks(host: &Host) -> Result<u64> {
     Ok(host.counters()?.fallbacks.values().sum())
 }
@@ -129,7 +137,7 @@ pub(crate) fn under_load_loses_no_question(lab: &Lab) -> Result<()> {
         // From here on the new one decides, and it alone.
         let decides = marks.in_force()?;
         ensure!(decides == number % 2, "{number} is in force, and an older one decides");
-        releases.wait_state(&staged, State::Active, DOCK)?;
+        confirmed(&host, &releases, &staged)?;
         let active = releases.active(HASHLIST, Part::Content)?.version.to_string();
         ensure!(active == format!("1.0.{number}"), "the journal has {active} in force");
     }
@@ -263,7 +271,7 @@ pub(crate) fn cut_short_leaves_one_version_in_force(lab: &Lab) -> Result<()> {
             kept += 1;
         }
         // Whichever it was, the next host brings it to the same end.
-        releases.wait_state(&staged, State::Active, DOCK)?;
+        confirmed(&host, &releases, &staged)?;
         ensure!(marks.in_force()? == next % 2, "{next} is in force and another decides");
         number = next;
     }
