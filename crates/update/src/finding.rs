@@ -25,8 +25,6 @@ pub enum Sign {
     Processor,
     /// It took too much memory.
     Memory,
-    /// The machine went down while it decided, and nobody had told it to.
-    UncleanBoot,
     /// There was too little to judge it by: no fault of the release's.
     TooFewEvents,
     /// It could not be tried, for want of something on this machine: no fault of the release's.
@@ -49,7 +47,6 @@ impl Sign {
             Self::Slow => "slow",
             Self::Processor => "processor",
             Self::Memory => "memory",
-            Self::UncleanBoot => "unclean-boot",
             Self::TooFewEvents => "too-few-events",
             Self::NotTried => "not-tried",
             Self::Stopped => "stopped",
@@ -59,7 +56,7 @@ impl Sign {
 
     /// The one that is written so.
     pub fn named(name: &str) -> Option<Self> {
-        const PLAIN: [Sign; 12] = [
+        const PLAIN: [Sign; 11] = [
             Sign::DeniedGuarded,
             Sign::NewDenials,
             Sign::LostVerdicts,
@@ -67,7 +64,6 @@ impl Sign {
             Sign::Slow,
             Sign::Processor,
             Sign::Memory,
-            Sign::UncleanBoot,
             Sign::TooFewEvents,
             Sign::NotTried,
             Sign::Stopped,

@@ -1,4 +1,5 @@
-//! A host that comes to decide goes on with the trials that the journal of releases knows.
+//! A host that comes to decide goes on with the trials that the journal of releases knows. What was on probation when
+//! the machine or the host went down unbidden was taken back before ([`super::super::super::boot`]).
 
 use std::sync::Arc;
 
@@ -7,7 +8,6 @@ use outrigger_api::control::ReleaseName;
 use outrigger_api::release::Part;
 use outrigger_api::settings::EngineSource;
 use outrigger_sensor::clock;
-use outrigger_update::finding::Finding;
 use outrigger_update::probation::Before;
 use outrigger_update::store::ReleaseId;
 use serde_json::json;
@@ -91,8 +91,7 @@ impl Control {
         });
         let before = kept.as_ref().map_or_else(Before::default, |kept| kept.before());
         self.watch(place, entries, former, before);
-        let condemned = kept.and_then(|kept| kept.finding()).or_else(|| self.unclean_boot());
-        if let Some(finding) = condemned {
+        if let Some(finding) = kept.and_then(|kept| kept.finding()) {
             self.go_back(place, finding);
         }
     }
@@ -101,11 +100,6 @@ impl Control {
         let name = &self.manifests[place].name;
         let value = json!({ "engine": name, "releases": releases, "phase": phase });
         self.host.journal.write("trial-resumed", value);
-    }
-
-    /// That the machine went down under what is on probation, and nobody had told it to.
-    fn unclean_boot(&self) -> Option<Finding> {
-        None
     }
 }
 
