@@ -7,6 +7,8 @@
 //!
 //! What runs in shadow has the processor after everybody else, and begins with nothing in its memory. So its share
 //! is larger and counts from the first question on, and only at its end is it held to what it was asked in fact.
+//!
+//! Where the policy says 0 none is allowed, and no share either.
 
 /// Of so many questions one more may be missed by what decides.
 const SHARE: u64 = 50;
@@ -58,6 +60,12 @@ impl Misses {
         let Self { max, share, .. } = self;
         let answered = answers.saturating_sub(self.since).saturating_add(self.before);
         let asked = answered.saturating_add(missed);
+        if *max == 0 {
+            let text = format!(
+                "{missed} questions were left without a verdict in their budget, and none may be"
+            );
+            return (missed > 0).then_some(text);
+        }
         (missed > max.saturating_add(asked / share)).then(|| {
             format!(
                 "{missed} of the last {asked} questions were left without a verdict in their budget, over the \
@@ -106,6 +114,15 @@ mod tests {
         let found = (0..1000).find(|round| misses.add(16, (round + 1) * 1000).is_some());
 
         assert_eq!(found, None);
+    }
+
+    #[test]
+    fn a_limit_of_none_is_none() {
+        let mut misses = Misses::in_shadow(0);
+
+        assert_eq!((misses.add(0, 5000), misses.in_the_end(0, 5000)), (None, None));
+        assert!(misses.in_the_end(1, 5000).is_some());
+        assert!(misses.add(1, 5000).is_some());
     }
 
     #[test]
