@@ -51,7 +51,6 @@ pub(crate) fn play(lab: &Lab, scenario: &Scenario, settings: &Settings) -> Resul
         site: &site,
         scenario,
         load: &load,
-        hang: Duration::from_millis(settings.hang_ms().into()),
         in_force: [site::CODE.to_owned(), site::CONTENT.to_owned()],
     };
     for (number, release) in scenario.release.iter().enumerate() {
@@ -74,7 +73,6 @@ struct Course<'a> {
     site: &'a Site,
     scenario: &'a Scenario,
     load: &'a Load,
-    hang: Duration,
     /// The versions in force, of code and of content.
     in_force: [String; 2],
 }
@@ -119,7 +117,6 @@ impl Course<'_> {
             version: &version,
             before: &self.in_force[place],
             blind: site::is_blind(&release.words),
-            hang: self.hang,
             rare_from: self.scenario.rare.map(|rare| rare.from),
         };
         let began = Instant::now();

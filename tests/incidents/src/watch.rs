@@ -20,9 +20,9 @@ use crate::site::Site;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(10);
-/// An engine that shows no sign of life is known to be hung only when its manifest's time is over. So long, and this
-/// much longer, a file that must be refused may be let through before a report in between that says "healthy" is a lie.
-const NOTICE: Duration = Duration::from_millis(100);
+/// So long a file that must be refused may be let through before a report in between that says "healthy" is a lie: an
+/// engine's silence is known when the first question that it was asked has waited for its budget.
+const NOTICE: Duration = Duration::from_millis(250);
 
 /// A release that is watched.
 #[derive(Debug, Clone)]
@@ -34,8 +34,6 @@ pub(crate) struct Watched<'a> {
     pub(crate) before: &'a str,
     /// It does not know the marked file, so that nothing follows from its being opened while it decides.
     pub(crate) blind: bool,
-    /// After how long without a sign of life the engine counts as hung.
-    pub(crate) hang: Duration,
     /// From which step on the rare act is done.
     pub(crate) rare_from: Option<State>,
 }
@@ -190,7 +188,7 @@ impl<'a> Watch<'a> {
             return;
         }
         let since = *self.slips_since.get_or_insert(at);
-        if at - since > ns(NOTICE + self.watched.hang) {
+        if at - since > ns(NOTICE) {
             self.lie("healthy while what must be refused was let through".to_owned());
         }
     }

@@ -130,6 +130,7 @@ pub(crate) fn of_this_repository() -> Result<Vec<Job>> {
         job("machine-open", &["machine", "open"], Boot::Script, 420)?,
         job("machine-closed", &["machine", "closed"], Boot::Script, 420)?,
         job("booted", &["booted"], Boot::Systemd, 300)?,
+        job("trial", &["trial"], Boot::Script, 300)?,
     ];
     // The p99 of an engine says nothing on emulated processors.
     let flags = ["--budget-ms", "500", "--slack-ms", "250", "--p99", "skip"];

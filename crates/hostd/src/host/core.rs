@@ -443,6 +443,7 @@ impl Core {
                 }
             };
             let Self { arbiter, table, engines, news, .. } = self;
+            engines[place].unanswered = 0;
             let again = engines[place].take_back(vote.case, |case| table.is_open(case));
             match arbiter.vote(index, vote.case, vote.verdict, vote.detail, now) {
                 Ok(Some(closed)) => table.conclude(engines, &closed, ended),
@@ -549,7 +550,7 @@ impl Table {
         self.empty.ended_of(&done.intake, closed);
         let mut absent = None;
         for index in closed.slow().iter() {
-            let engine = &engines[index.get()];
+            let engine = &mut engines[index.get()];
             if !done.dispatched.contains(index) {
                 // It was waited for and did not come; or its ring is full, which is its own doing.
                 if matches!(engine.state, Presence::Coming) {
@@ -558,6 +559,7 @@ impl Table {
             } else if !done.intake.may_block && !done.twice.contains(index) {
                 // One that was replaced meanwhile got it late. A file system that keeps its readers waiting would not be the engine's fault.
                 self.missed[index.get()] = self.missed[index.get()].saturating_add(1);
+                engine.unanswered = engine.unanswered.saturating_add(1);
             }
         }
         ended.push(finish(done.intake, closed, absent));

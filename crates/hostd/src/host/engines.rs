@@ -35,6 +35,8 @@ pub(crate) struct Engine {
     /// The process that was replaced, until it has finished.
     pub(crate) former: Option<Former>,
     pub(crate) books: Books,
+    /// Questions that it left without a verdict since it gave one.
+    pub(crate) unanswered: u64,
     handed: VecDeque<Handed>,
 }
 
@@ -125,6 +127,7 @@ impl Engine {
             state: Presence::Coming,
             former: None,
             books: Books::new(subscribed),
+            unanswered: 0,
             handed: VecDeque::new(),
         }
     }
@@ -175,6 +178,7 @@ impl Engine {
     pub(crate) fn succeed(&mut self, link: Link) {
         let before = std::mem::replace(&mut self.state, Presence::Docked(link));
         let handed = std::mem::take(&mut self.handed);
+        self.unanswered = 0;
         self.former = match before {
             Presence::Docked(link) if link.is_sound() => Some(Former { link, handed, told: false }),
             Presence::Docked(_) | Presence::Coming | Presence::Away(_) => None,
@@ -225,6 +229,7 @@ impl Engine {
     pub(crate) fn drop_hands(&mut self) -> Option<PoisonObject> {
         let first = self.handed.pop_front().map(|handed| handed.object);
         self.handed.clear();
+        self.unanswered = 0;
         first
     }
 }
@@ -254,6 +259,7 @@ mod tests {
             state: Presence::Coming,
             former: None,
             books: Books::new(EventSet::EMPTY),
+            unanswered: 0,
             handed: VecDeque::new(),
         }
     }

@@ -10,7 +10,7 @@ use outrigger_api::control::{
 };
 use outrigger_api::coverage::{Coverage, Level};
 use outrigger_api::ledger::{Cost, EngineLedger, Ledger};
-use outrigger_api::{Event, FailureReason, Mode};
+use outrigger_api::{EngineName, Event, FailureReason, Mode};
 use outrigger_sensor::clock;
 use outrigger_sensor::page::Tally;
 use outrigger_supervisor::Usage;
@@ -97,6 +97,13 @@ impl Host {
                     engine.last_fault.as_deref().unwrap_or("unknown")
                 )),
             }
+            // Long before it counts as hung: whoever looks must not be told that all is well meanwhile.
+            let unanswered = self.unanswered(name);
+            if unanswered > 0 {
+                out.push(format!(
+                    "engine {name} is silent: it left its last {unanswered} questions without a verdict"
+                ));
+            }
             for degraded in &engine.degraded {
                 out.push(format!("engine {name} gets less than it needs: {degraded}"));
             }
@@ -140,6 +147,13 @@ impl Host {
             let reason = FailureReason::SensorLost;
             out.push(format!("{reason}: a sensor failed {failures} times since this host started"));
         }
+    }
+
+    /// Questions that an engine left without a verdict since it gave one.
+    fn unanswered(&self, name: &EngineName) -> u64 {
+        let place = self.manifests.iter().position(|manifest| manifest.name == *name);
+        let core = lock(&self.core);
+        place.and_then(|place| core.engines.get(place)).map_or(0, |engine| engine.unanswered)
     }
 
     fn counters(&self) -> Counters {

@@ -136,6 +136,7 @@ pub(crate) fn cannot_read_its_records_or_change_its_files(lab: &Lab) -> Result<(
     let folder = host.folder();
     let state = folder.join("state");
     let kept: Vec<PathBuf> = files(&state)?;
+    ensure!(!kept.is_empty(), "{} holds nothing", state.display());
     let given: Vec<PathBuf> = [ENGINE, OTHER]
         .iter()
         .map(|engine| files(&folder.join(engine)))
@@ -160,7 +161,6 @@ fn files(folder: &Path) -> Result<Vec<PathBuf>> {
         let path = entry?.path();
         if path.is_dir() { found.extend(files(&path)?) } else { found.push(path) }
     }
-    ensure!(!found.is_empty(), "{} holds nothing", folder.display());
     Ok(found)
 }
 

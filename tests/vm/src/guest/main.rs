@@ -4,6 +4,7 @@
 //! outrigger-vm-guest machine open|closed     programs, stopped engines, faults under load
 //! outrigger-vm-guest boot-setup              has systemd start the platform early
 //! outrigger-vm-guest booted                  what systemd started came up under protection
+//! outrigger-vm-guest trial                   a release is tried while the machine sleeps and its clock jumps
 //! outrigger-vm-guest versus kernel|preflight|shadow|probation
 //!                                            content with a fault, for code in the kernel or docked
 //! ```
@@ -16,6 +17,7 @@ mod programs;
 mod report;
 mod shell;
 mod stopped;
+mod trial;
 mod versus;
 mod waits;
 mod work;
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         ["machine", "closed"] => machine::run(true, &mut report),
         ["boot-setup"] => booted::prepare(),
         ["booted"] => booted::run(&mut report),
+        ["trial"] => trial::run(&mut report),
         ["versus", "kernel"] => versus::kernel(),
         ["versus", "preflight"] => docked::preflight(),
         ["versus", "shadow"] => docked::shadow(),
@@ -48,7 +51,7 @@ fn main() -> ExitCode {
             work::run(role, Path::new(folder), number)
         }
         _ => Err(anyhow::anyhow!(
-            "usage: outrigger-vm-guest machine open|closed, boot-setup, booted or versus …"
+            "usage: outrigger-vm-guest machine open|closed, boot-setup, booted, trial or versus …"
         )),
     };
     if let Err(error) = ran {

@@ -29,6 +29,11 @@ impl Report {
         self.tell(false, name, why);
     }
 
+    /// Whether anything did not hold so far.
+    pub(crate) const fn has_failed(&self) -> bool {
+        self.failed > 0
+    }
+
     /// 0 if everything held.
     pub(crate) fn code(&self) -> ExitCode {
         if self.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

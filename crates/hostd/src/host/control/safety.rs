@@ -162,6 +162,7 @@ impl Control {
             }
             if let Some((_, why)) = self.boot.keeps_off(&manifest.name) {
                 tracing::error!("engine {} is kept off the dock: {why}", manifest.name);
+                self.shelve_trial(place);
                 self.supervisor.keep_off(place, &why, now, &mut self.happenings);
             }
         }

@@ -317,6 +317,23 @@ impl Control {
         self.end_by_hand(place, finding, reply, |name| format!("no release of {name} is on trial"));
     }
 
+    /// Leaves the trial at `place` where the journal has it, since its engine is taken off the dock: the end of a
+    /// process that was ended so says nothing of a release. The host that lets it dock again begins the phase anew.
+    pub(super) fn shelve_trial(&mut self, place: usize) {
+        let runs = |trial: &mut Trial| {
+            matches!(trial.phase, Phase::Starting { .. } | Phase::Shadow(_) | Phase::Probation(_))
+        };
+        let Some(trial) = self.trials[place].take_if(runs) else { return };
+        self.end_shadow(place);
+        let name = &self.manifests[place].name;
+        let message = format!(
+            "{name} is kept off the dock; the trial of {} begins anew when it may dock",
+            described(&trial.releases)
+        );
+        self.host.journal.write("trial-shelved", json!({ "engine": name, "why": message }));
+        answer(trial.replies, &Response::Error { message });
+    }
+
     /// Ends the trial at `place` for `finding`, whatever its phase.
     fn end_by_hand(
         &mut self,

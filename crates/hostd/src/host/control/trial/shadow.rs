@@ -303,7 +303,7 @@ impl Control {
     }
 
     /// Nothing is asked of it any more.
-    fn end_shadow(&mut self, place: usize) {
+    pub(super) fn end_shadow(&mut self, place: usize) {
         self.supervisor.end_shadow(place, clock::now());
         if let Some(index) = EngineIndex::new(place) {
             self.host.end_shadow(index);
