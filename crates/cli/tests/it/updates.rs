@@ -284,7 +284,7 @@ fn a_host_that_refuses_is_told_with_its_reason() {
             engine.name = samples::name(ENGINE);
             Response::Engines { engines: vec![engine] }
         }
-        Request::Trials => Response::Trials { trials: Vec::new() },
+        Request::Trials => Response::Trials { trials: vec![trial()] },
         _ => Response::Error { message: "no release of it is on its trial".to_owned() },
     });
     let Some(machine) = Machine::new("", &host.socket()) else { return };
