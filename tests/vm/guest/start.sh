@@ -32,5 +32,6 @@ exec </dev/null >/dev/ttyS1 2>&1
 echo "OUTRIGGER-UP $(cut -d' ' -f1 /proc/uptime)"
 cd /root && $own/command
 echo "OUTRIGGER-EXIT $?"
-# Nothing on the disk is worth keeping.
+# Nothing on the disk is worth keeping. One that has slept cannot be turned off any more; a reboot ends it as well.
+[ "$(cat /sys/power/suspend_stats/success)" = 0 ] || $own/busybox reboot -f
 $own/busybox poweroff -f
