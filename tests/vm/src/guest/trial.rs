@@ -94,6 +94,7 @@ fn disturbed(host: &Host, phase: State) -> Result<String> {
 }
 
 fn ended(host: &Host, releases: &Releases, second: &Staged) -> Result<String> {
+    wait_for("the end of the trial", LIMIT, || Ok(trial(host)?.is_none().then_some(())))?;
     let story = releases.wait_state(second, State::Active, LIMIT)?;
     let last = story.transitions.last().context("it has no story")?.detail.clone();
     host.wait_engine(ENGINE, EngineState::Docked, LIMIT)?;
