@@ -229,12 +229,7 @@ impl Supervisor {
         self.engines.get(engine).and_then(Engine::shadow_usage)
     }
 
-    /// What runs, or is to run, in shadow beside `engine`.
-    pub fn shadow_spec(&self, engine: EngineIndex) -> Option<&EngineSpec> {
-        self.engines.get(engine).and_then(Engine::shadow_spec)
-    }
-
-    /// The number of that process in the host's pid namespace.
+    /// The number of the process that runs in shadow beside `engine`, in the host's pid namespace.
     pub fn shadow_pid(&self, engine: EngineIndex) -> Option<u32> {
         self.engines.get(engine).and_then(Engine::shadow_pid)
     }

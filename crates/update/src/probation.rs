@@ -227,17 +227,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::readings::QUIET;
 
     const MS: u64 = 1_000_000;
-    const QUIET: Readings = Readings {
-        span_ns: 0,
-        answers: 0,
-        timed: 0,
-        p50_ns: 0,
-        p99_ns: 0,
-        cpu_ns: None,
-        memory_bytes: None,
-    };
 
     fn gate(before: Before) -> Gate {
         let config = UpdatesConfig::default();

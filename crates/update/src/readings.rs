@@ -38,6 +38,18 @@ pub struct Readings {
     pub memory_bytes: Option<u64>,
 }
 
+/// Of a version that did nothing, for tests.
+#[cfg(test)]
+pub(crate) const QUIET: Readings = Readings {
+    span_ns: 0,
+    answers: 0,
+    timed: 0,
+    p50_ns: 0,
+    p99_ns: 0,
+    cpu_ns: None,
+    memory_bytes: None,
+};
+
 /// How much more than the version before one may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {

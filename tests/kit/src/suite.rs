@@ -175,8 +175,8 @@ fn run(test: &Test) -> Outcome {
     outcome
 }
 
-/// What this machine lacks for the tests, if anything.
-fn missing() -> Option<String> {
+/// What this machine lacks for tests that mark file systems of their own, if anything.
+pub fn missing() -> Option<String> {
     if !rustix::process::geteuid().is_root() {
         return Some("needs root".to_owned());
     }

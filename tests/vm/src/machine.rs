@@ -1,5 +1,6 @@
 //! One guest: booted, listened to, judged.
 
+use std::fmt::Display;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -305,11 +306,16 @@ impl Report {
             if lines.is_empty() || (self.shows && whose == "the job") {
                 continue;
             }
-            say(format_args!("  --- {whose} said last:"));
-            let from = lines.len().saturating_sub(LAST_LINES);
-            lines[from..].iter().for_each(|line| say(format_args!("  {line}")));
+            tell_last(whose, lines);
         }
     }
+}
+
+/// The last of the `lines` of a guest in which something did not hold.
+pub(crate) fn tell_last(whose: &str, lines: &[impl Display]) {
+    say(format_args!("  --- {whose} said last:"));
+    let from = lines.len().saturating_sub(LAST_LINES);
+    lines[from..].iter().for_each(|line| say(format_args!("  {line}")));
 }
 
 #[cfg(test)]

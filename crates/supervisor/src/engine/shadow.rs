@@ -166,11 +166,6 @@ impl Engine {
         Some(unit.process.usage())
     }
 
-    /// What the shadow is, once one was asked for.
-    pub(crate) fn shadow_spec(&self) -> Option<&EngineSpec> {
-        self.shadow.as_ref().map(|shadow| &shadow.candidate.spec)
-    }
-
     /// The number of the shadow's process, while there is one.
     pub(crate) fn shadow_pid(&self) -> Option<u32> {
         let unit = self.shadow.as_ref()?.candidate.unit.as_ref()?;

@@ -1,17 +1,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::readings::QUIET;
 
 const MS: u64 = 1_000_000;
-const QUIET: Readings = Readings {
-    span_ns: 0,
-    answers: 0,
-    timed: 0,
-    p50_ns: 0,
-    p99_ns: 0,
-    cpu_ns: None,
-    memory_bytes: None,
-};
 
 fn limits() -> Limits {
     Limits::new(&UpdatesConfig::default(), 50 * MS, false)

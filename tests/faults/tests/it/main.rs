@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use outrigger_faults::{Settings, run};
-use outrigger_testkit::{agent, floor, suite};
+use outrigger_testkit::{agent, suite};
 
 fn main() -> Result<ExitCode> {
     if let Some(code) = agent::played() {
@@ -16,7 +16,7 @@ fn main() -> Result<ExitCode> {
     if arguments.iter().any(|argument| argument == "--inside") {
         return run(&Settings::parse(), &[]);
     }
-    if let Some(why) = missing() {
+    if let Some(why) = suite::missing() {
         eprintln!("SKIPPED: the matrix of faults: {why}");
         return Ok(ExitCode::SUCCESS);
     }
@@ -27,12 +27,4 @@ fn main() -> Result<ExitCode> {
     let flags = if suite::full() { Vec::new() } else { short.to_vec() };
     let all = ["it".to_owned()].into_iter().chain(flags.clone()).chain(filters);
     run(&Settings::parse_from(all), &flags)
-}
-
-/// What this machine lacks for it, if anything.
-fn missing() -> Option<String> {
-    if !rustix::process::geteuid().is_root() {
-        return Some("needs root".to_owned());
-    }
-    floor::available().err().map(|error| format!("{error:#}"))
 }

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use outrigger_incidents::{Settings, run};
-use outrigger_testkit::{agent, floor, suite};
+use outrigger_testkit::{agent, suite};
 
 /// One of each step that stops a release with a host at work.
 const SHORT: [&str; 3] =
@@ -20,7 +20,7 @@ fn main() -> Result<ExitCode> {
     if arguments.iter().any(|argument| argument == "--inside") {
         return run(&Settings::parse(), &[]);
     }
-    if let Some(why) = missing() {
+    if let Some(why) = suite::missing() {
         eprintln!("SKIPPED: the incidents: {why}");
         return Ok(ExitCode::SUCCESS);
     }
@@ -37,12 +37,4 @@ fn main() -> Result<ExitCode> {
     }
     let all = ["it".to_owned()].into_iter().chain(flags.clone()).chain(filters);
     run(&Settings::parse_from(all), &flags)
-}
-
-/// What this machine lacks for it, if anything.
-fn missing() -> Option<String> {
-    if !rustix::process::geteuid().is_root() {
-        return Some("needs root".to_owned());
-    }
-    floor::available().err().map(|error| format!("{error:#}"))
 }

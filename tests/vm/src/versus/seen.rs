@@ -5,12 +5,10 @@ use std::time::{Duration, Instant};
 use outrigger_testkit::figures::say;
 use outrigger_vm_tests::{Beat, Said};
 
-use crate::machine::{End, Next};
+use crate::machine::{End, Next, tell_last};
 
 /// What the guest says when the table with the fault comes.
 const UPDATE: &str = "update";
-/// Lines shown of a guest of which a row does not hold.
-const LAST_LINES: usize = 30;
 
 /// A guest, as its lines came.
 #[derive(Debug, Default)]
@@ -106,9 +104,7 @@ impl Seen {
     /// The last lines of the job and of the kernel.
     pub(super) fn tell_last(&self) {
         for (whose, lines) in [("the job", &self.text), ("the guest's kernel", &self.console)] {
-            say(format_args!("  --- {whose} said last:"));
-            let from = lines.len().saturating_sub(LAST_LINES);
-            lines[from..].iter().for_each(|line| say(format_args!("  {line}")));
+            tell_last(whose, lines);
         }
     }
 }
