@@ -205,10 +205,14 @@ impl Host {
     }
 }
 
-/// The session of a process, between which the kernel shares processors.
+/// The session of a process, between which the kernel shares processors: 0 where its leader is of
+/// an outer pid namespace, as in a container that was begun from outside (so not by `getsid`, whose
+/// wrapper takes 0 for impossible).
 fn session(pid: u32) -> i32 {
-    let pid = Pid::from_raw(pid.cast_signed()).expect("a process id");
-    rustix::process::getsid(Some(pid)).expect("it runs").as_raw_pid()
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
+    let (_, after_name) = stat.rsplit_once(')').expect("a name in brackets");
+    let session = after_name.split_whitespace().nth(3).expect("state, parent, group, session");
+    session.parse().expect("a number")
 }
 
 /// ns of `CLOCK_MONOTONIC`.
