@@ -70,6 +70,8 @@ fn events() -> String {
         let object = match event.object() {
             ObjectKind::File => "a file",
             ObjectKind::Process => "a process",
+            ObjectKind::Endpoint => "an address",
+            ObjectKind::System => "the machine",
         };
         let most = match event.strongest() {
             Level::Ask => "ask",

@@ -20,6 +20,10 @@ pub enum ObjectKind {
     File,
     /// A process, named by a [`crate::ProcessKey`].
     Process,
+    /// The far or near end of a network connection.
+    Endpoint,
+    /// The machine as a whole, or the subject itself: there is no object besides.
+    System,
 }
 
 /// The name given is not in the catalogue.
@@ -189,17 +193,97 @@ catalogue! {
     ProcessFork = 0x0102, "process.fork", Process, Notify;
     /// The subject has ended, with its last thread.
     ProcessExit = 0x0103, "process.exit", Process, Notify;
+    /// The subject sends a signal to the object.
+    ProcessSignal = 0x0104, "process.signal", Process, Rule;
+    /// The subject traces the object, or looks at what only a tracer may see.
+    ProcessPtrace = 0x0105, "process.ptrace", Process, Rule;
+    /// The subject reads or writes the object's memory.
+    ProcessMemory = 0x0106, "process.memory", Process, Rule;
+    /// The subject takes other credentials: user, group or capabilities.
+    ProcessCredentials = 0x0107, "process.credentials", System, Rule;
+    /// The subject changes a resource limit of the object.
+    ProcessLimits = 0x0108, "process.limits", Process, Rule;
     /// A process opens the object for reading, writing or both. Asked before it does, told of after the
     /// answer.
     FileOpen = 0x0201, "file.open", File, Ask;
     /// The object has a name that it had not: it was made, or linked.
-    FileCreate = 0x0202, "file.create", File, Notify;
+    FileCreate = 0x0202, "file.create", File, Rule;
     /// A descriptor of the object that was open for writing has been closed.
     FileCloseWrite = 0x0203, "file.close_write", File, Notify;
     /// The object has another name, or lies in another folder.
-    FileRename = 0x0204, "file.rename", File, Notify;
+    FileRename = 0x0204, "file.rename", File, Rule;
     /// A name of the object is gone, and with its last one the object.
-    FileUnlink = 0x0205, "file.unlink", File, Notify;
+    FileUnlink = 0x0205, "file.unlink", File, Rule;
+    /// The object gets a further name.
+    FileLink = 0x0206, "file.link", File, Rule;
+    /// The object's permission bits change.
+    FileSetattr = 0x0207, "file.setattr", File, Rule;
+    /// An extended attribute of the object is set.
+    FileSetxattr = 0x0208, "file.setxattr", File, Rule;
+    /// The object is cut or stretched, other than by an open that empties it.
+    FileTruncate = 0x0209, "file.truncate", File, Rule;
+    /// The object is mapped as a program's text: a program or library, or a file made executable memory.
+    FileMmapExec = 0x020a, "file.mmap_exec", File, Rule;
+    /// A folder is made.
+    FileMkdir = 0x020b, "file.mkdir", File, Rule;
+    /// A folder is removed.
+    FileRmdir = 0x020c, "file.rmdir", File, Rule;
+    /// A symbolic link is made.
+    FileSymlink = 0x020d, "file.symlink", File, Rule;
+    /// A device, pipe or socket gets a name in a folder.
+    FileMknod = 0x020e, "file.mknod", File, Rule;
+    /// An extended attribute of the object is removed.
+    FileRemovexattr = 0x020f, "file.removexattr", File, Rule;
+    /// The subject takes a descriptor of the object that another process passed to it.
+    FileReceive = 0x0210, "file.receive", File, Rule;
+    /// The object gets another owner or group.
+    FileChown = 0x0211, "file.chown", File, Rule;
+    /// Memory of the subject becomes executable that was not: of the object, or of no file.
+    MemoryMprotectExec = 0x0301, "memory.mprotect_exec", File, Rule;
+    /// A file system or a folder is mounted at the object, or a mount there is changed.
+    MountMount = 0x0401, "mount.mount", File, Rule;
+    /// What is mounted at the object is unmounted.
+    MountUmount = 0x0402, "mount.umount", File, Rule;
+    /// A mount is moved to the object, as it is too when made by `fsmount`.
+    MountMove = 0x0403, "mount.move", File, Rule;
+    /// The file system mounted at the object gets other options.
+    MountRemount = 0x0404, "mount.remount", File, Rule;
+    /// The subject makes the object the root of its mount namespace.
+    MountPivot = 0x0405, "mount.pivot", File, Rule;
+    /// The subject makes the object its own root.
+    MountChroot = 0x0406, "mount.chroot", File, Rule;
+    /// The kernel loads a module from the object, or from memory.
+    KernelModuleLoad = 0x0501, "kernel.module_load", File, Rule;
+    /// A BPF program is loaded.
+    KernelBpfLoad = 0x0502, "kernel.bpf_load", System, Rule;
+    /// Something that a locked-down kernel refuses is tried.
+    KernelLockdown = 0x0503, "kernel.lockdown", System, Rule;
+    /// The kernel asks user space for a module, for something the subject does.
+    KernelModuleRequest = 0x0504, "kernel.module_request", System, Rule;
+    /// A kernel is loaded to be started in place of this one.
+    KernelKexec = 0x0505, "kernel.kexec", File, Rule;
+    /// The machine's clock is set.
+    KernelSettime = 0x0506, "kernel.settime", System, Rule;
+    /// A performance event is opened.
+    KernelPerfOpen = 0x0507, "kernel.perf_open", System, Rule;
+    /// The subject connects a socket to the object, or fixes where its datagrams go.
+    NetConnect = 0x0601, "net.connect", Endpoint, Rule;
+    /// The subject gives a socket the object as its own address.
+    NetBind = 0x0602, "net.bind", Endpoint, Rule;
+    /// A socket bound to the object takes connections from now on.
+    NetListen = 0x0603, "net.listen", Endpoint, Rule;
+    /// The subject takes a connection that came to the object.
+    NetAccept = 0x0604, "net.accept", Endpoint, Rule;
+    /// The subject makes a socket.
+    NetSocket = 0x0605, "net.socket", Endpoint, Rule;
+    /// The subject sends a datagram to the object, by a socket that is not connected.
+    NetSend = 0x0606, "net.send", Endpoint, Rule;
+    /// The subject connects to the Unix socket that is the object.
+    UnixConnect = 0x0701, "unix.connect", File, Rule;
+    /// The subject makes a namespace.
+    NamespaceCreate = 0x0801, "namespace.create", System, Rule;
+    /// The subject enters a namespace that is there.
+    NamespaceEnter = 0x0802, "namespace.enter", System, Notify;
 }
 
 #[cfg(test)]

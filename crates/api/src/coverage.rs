@@ -53,6 +53,12 @@ pub struct EventCoverage {
     /// Why engines are not told of it.
     #[serde(default)]
     pub not_told: Option<String>,
+    /// The sensor in which rules decide the event without asking anybody, if one does.
+    #[serde(default)]
+    pub ruled_by: Option<String>,
+    /// Why rules do not decide it.
+    #[serde(default)]
+    pub not_ruled: Option<String>,
     /// What passes unseen all the same.
     pub gaps: Vec<Gap>,
 }

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attribute;
 pub mod catalogue;
 pub mod content;
 pub mod control;

@@ -35,6 +35,7 @@ pub mod guard;
 pub mod monitor;
 pub mod poison;
 pub mod policy;
+pub mod rules;
 pub mod share;
 
 pub use arbiter::{Arbiter, Closed, DecidedBy, Question};

@@ -83,6 +83,9 @@ fn chain(error: &dyn std::error::Error) -> String {
     sources.fold(error.to_string(), |line, source| format!("{line}: {source}"))
 }
 
+/// Why rules decide nothing where no BPF program of ours can.
+const NO_RULES: &str = "no program that evaluates rules is built in";
+
 /// An event that can only be told of.
 fn told_of(event: Event, told: Option<&Result<(), String>>) -> EventCoverage {
     let not_told = match told {
@@ -96,6 +99,8 @@ fn told_of(event: Event, told: Option<&Result<(), String>>) -> EventCoverage {
         reason: not_told.clone(),
         told_by: not_told.is_none().then(|| "bpf".to_owned()),
         not_told,
+        ruled_by: None,
+        not_ruled: Some(NO_RULES.to_owned()),
         gaps: Vec::new(),
     }
 }
@@ -121,6 +126,8 @@ fn asked(
         reason,
         told_by: not_told.is_none().then(|| told_by.to_owned()),
         not_told,
+        ruled_by: None,
+        not_ruled: Some(NO_RULES.to_owned()),
         gaps: gaps(event),
     }
 }

@@ -3,6 +3,8 @@
 //! A sensor gives its notices in the order in which the kernel made them, and says a [`Loss`] at the
 //! place where notices are missing. Two sensors have no order between them but [`Notice::kernel_time`].
 
+use std::net::IpAddr;
+
 use outrigger_api::{Event, FileKey, Loss, ProcessKey};
 
 use crate::identity::Credentials;
@@ -33,6 +35,53 @@ pub struct Notice {
     pub new_path: Option<Vec<u8>>,
     /// How a process ended, as `wait(2)` has it.
     pub status: Option<i32>,
+    /// The object, where it is a process.
+    pub target: Option<ProcessKey>,
+    /// Its process id in the host's pid namespace; 0 where that was not to be found out.
+    pub target_pid: u32,
+    /// The numbers of the event, as [`outrigger_api::attribute::arguments`] names them.
+    pub values: [Option<u64>; 2],
+    /// The object, where it is an address: family, address if it is one of IP, port.
+    pub endpoint: Option<Endpoint>,
+    /// The text of the event, as [`outrigger_api::attribute::arguments`] names it.
+    pub text: Option<Vec<u8>>,
+    /// What a rule made of it, and the rule's number in the set in force at that time.
+    pub ruled: Option<Ruled>,
+    /// The engines that want to be told, a bit each; `None` where the sensor does not filter.
+    pub wanted: Option<u64>,
+}
+
+/// The address of a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Endpoint {
+    /// As `AF_*`.
+    pub family: u16,
+    /// Of IPv4 and IPv6.
+    pub address: Option<IpAddr>,
+    /// Of IPv4 and IPv6, in the machine's byte order.
+    pub port: u16,
+}
+
+/// What a rule made of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ruled {
+    /// What it did.
+    pub outcome: RuleOutcome,
+    /// The set of rules, by its generation.
+    pub generation: u64,
+    /// The rule's number in the set.
+    pub rule: u16,
+}
+
+/// What a rule did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RuleOutcome {
+    /// The event was allowed by it.
+    Allowed,
+    /// The event was denied.
+    Denied,
+    /// The event would have been denied: the rule is in Monitor mode.
+    WouldDeny,
 }
 
 impl Notice {
@@ -50,6 +99,13 @@ impl Notice {
             path: None,
             new_path: None,
             status: None,
+            target: None,
+            target_pid: 0,
+            values: [None; 2],
+            endpoint: None,
+            text: None,
+            ruled: None,
+            wanted: None,
         }
     }
 }

@@ -26,7 +26,7 @@ pub const AFTERWORD_MAX: usize = (Event::ALL.len() + LossCause::ALL.len()) * siz
     + size_of::<PressureLayout>();
 
 const EXTRA: usize = size_of::<NoticeExtra>();
-const EVENTS_MAX: usize = 32;
+const EVENTS_MAX: usize = 64;
 const _: () = assert!(Event::ALL.len() <= EVENTS_MAX);
 
 /// What a notice says that a question does not. Follows the path, at the next multiple of eight, where

@@ -24,6 +24,8 @@ pub(crate) fn coverage() -> Coverage {
         reason: None,
         told_by: Some("fanotify".into()),
         not_told: None,
+        ruled_by: None,
+        not_ruled: None,
         gaps: vec![gap],
     };
     Coverage {

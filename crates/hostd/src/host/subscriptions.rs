@@ -122,6 +122,8 @@ mod tests {
             reason: (!asked.contains(&event)).then(|| "EPERM".to_owned()),
             told_by: told.contains(&event).then(|| "test".to_owned()),
             not_told: (!told.contains(&event)).then(|| "EINVAL".to_owned()),
+            ruled_by: None,
+            not_ruled: None,
             gaps: Vec::new(),
         };
         Event::ALL.iter().map(cover).collect()

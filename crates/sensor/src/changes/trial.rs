@@ -43,6 +43,8 @@ fn covered(event: Event, trial: Result<(), Failure>) -> EventCoverage {
         sensor: "fanotify".to_owned(),
         told_by: (level == Level::Notify).then(|| "fanotify".to_owned()),
         not_told: reason.clone(),
+        ruled_by: None,
+        not_ruled: None,
         reason,
         gaps: gaps(event),
     }
