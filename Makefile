@@ -8,7 +8,7 @@ PLATFORM := --package outrigger-hostd --package outrigger-cli --package outrigge
 STARTED := $(PLATFORM) --package outrigger-engine-hostile
 
 # What the incidents are played by, besides what is started: an engine and whoever offers it.
-OFFERED := --package outrigger-engine-channel291 --package outrigger-incidents
+OFFERED := --package outrigger-engine-channel291 --package outrigger-fetch --package outrigger-incidents
 
 # The engine that `make run` docks: hashlist, or yara, which takes minutes to build.
 ENGINE ?= hashlist
