@@ -116,11 +116,11 @@ pub struct Cidr {
 #[serde(rename_all = "kebab-case")]
 pub enum Condition {
     /// Every one holds; without any, always.
-    All(Vec<Condition>),
+    All(Vec<Self>),
     /// One holds at least; without any, never.
-    Any(Vec<Condition>),
+    Any(Vec<Self>),
     /// It does not hold.
-    Not(Box<Condition>),
+    Not(Box<Self>),
     /// A number.
     Number {
         /// Which.
