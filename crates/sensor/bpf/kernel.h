@@ -26,7 +26,9 @@ typedef __u32 __wsum;
 #define BPF_MAP_TYPE_HASH 1
 #define BPF_MAP_TYPE_ARRAY 2
 #define BPF_MAP_TYPE_PERCPU_ARRAY 6
+#define BPF_MAP_TYPE_ARRAY_OF_MAPS 12
 #define BPF_MAP_TYPE_RINGBUF 27
+#define BPF_MAP_TYPE_INODE_STORAGE 28
 #define BPF_MAP_TYPE_TASK_STORAGE 29
 #define BPF_ANY 0
 #define BPF_F_NO_PREALLOC (1U << 0)
@@ -43,6 +45,19 @@ struct bpf_dynptr {
 /* linux/sched.h, linux/sched/signal.h */
 #define PF_KTHREAD 0x00200000
 #define SIGNAL_GROUP_EXIT 0x00000004
+
+/* linux/stat.h, linux/fs.h, linux/mman.h: the same everywhere */
+#define S_IFMT 00170000
+#define S_IFREG 0100000
+#define FMODE_WRITE 0x2
+#define FMODE_EXEC_FLAG 0x20 /* __FMODE_EXEC, in f_flags */
+#define ATTR_SIZE (1 << 3)
+#define ATTR_FILE (1 << 13)
+#define ATTR_OPEN (1 << 15)
+#define PROT_WRITE 0x2
+#define PROT_EXEC 0x4
+#define RENAME_EXCHANGE (1 << 1)
+#define EPERM 1
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -89,6 +104,39 @@ struct signal_struct {
 	unsigned int flags;
 };
 
+struct mnt_namespace {
+	struct ns_common ns;
+};
+
+struct nsproxy {
+	struct mnt_namespace *mnt_ns;
+};
+
+/* linux/kernfs.h */
+struct kernfs_node {
+	struct kernfs_node *parent; /* until Linux 6.14 */
+	const char *name;
+	__u64 id;
+};
+
+struct kernfs_node___since_6_15 {
+	struct kernfs_node___since_6_15 *__parent;
+};
+
+struct cgroup {
+	struct kernfs_node *kn;
+};
+
+struct css_set {
+	struct cgroup *dfl_cgrp;
+};
+
+struct file;
+
+struct mm_struct {
+	struct file *exe_file;
+};
+
 struct task_struct {
 	unsigned int flags;
 	int exit_code;
@@ -100,6 +148,13 @@ struct task_struct {
 	__u64 start_boottime;
 	const struct cred *real_cred;
 	struct signal_struct *signal;
+	struct mm_struct *mm;
+	struct nsproxy *nsproxy;
+	struct css_set *cgroups;
+};
+
+struct list_head {
+	struct list_head *next;
 };
 
 struct hlist_bl_node {
@@ -107,15 +162,22 @@ struct hlist_bl_node {
 };
 
 struct qstr {
+	__u32 len;
 	const unsigned char *name;
 };
 
 struct super_block {
 	__u32 s_dev;
 	unsigned long s_magic;
+	struct dentry *s_root;
+	struct list_head s_mounts; /* until Linux 6.16 */
 };
 
 struct inode {
+	unsigned short i_mode;
+	kuid_t i_uid;
+	kgid_t i_gid;
+	unsigned int i_nlink;
 	struct super_block *i_sb;
 	unsigned long i_ino;
 };
@@ -124,6 +186,8 @@ struct dentry {
 	struct hlist_bl_node d_hash;
 	struct dentry *d_parent;
 	struct qstr d_name;
+	struct inode *d_inode;
+	struct super_block *d_sb;
 };
 
 struct vfsmount {
@@ -134,6 +198,16 @@ struct mount {
 	struct mount *mnt_parent;
 	struct dentry *mnt_mountpoint;
 	struct vfsmount mnt;
+	struct list_head mnt_instance; /* until Linux 6.16 */
+	struct mnt_namespace *mnt_ns;
+};
+
+struct mount___since_6_17 {
+	struct mount___since_6_17 *mnt_next_for_sb;
+};
+
+struct super_block___since_6_17 {
+	struct mount___since_6_17 *s_mounts;
 };
 
 struct path {
@@ -142,8 +216,20 @@ struct path {
 };
 
 struct file {
+	unsigned int f_flags;
+	unsigned int f_mode;
 	struct path f_path;
 	struct inode *f_inode;
+};
+
+struct iattr {
+	unsigned int ia_valid;
+	struct file *ia_file;
+};
+
+/* An iterator's context (linux/bpf.h: bpf_iter_meta, kernel/bpf/task_iter.c). */
+struct bpf_iter__task {
+	struct task_struct *task;
 };
 
 struct linux_binprm {

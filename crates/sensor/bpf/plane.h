@@ -48,7 +48,39 @@ struct text_at {
 	__u16 len;
 };
 
-/* The facts of one event, as rules see them. */
+/* Where a file is, before somebody walks to its path: addresses, as numbers. */
+struct spot {
+	__u64 mnt;    /* struct vfsmount through which it was found; 0: unknown */
+	__u64 dentry; /* 0: nothing to walk from */
+};
+
+/* facts.state */
+enum facts_state {
+	FACTS_SUBJECT = 1, /* exe, cgroup and lineage are there, as far as they can be had */
+	FACTS_WALKED = 2,  /* the paths are there, as far as they can be had */
+	FACTS_STABLE = 4,  /* nothing was renamed or mounted while they were walked */
+};
+
+/* A walk from a file up to the root of the mounts. */
+struct walk {
+	__u64 dentry;  /* where it is */
+	__u64 mount;   /* in which mount */
+	__u64 root;    /* the root of that mount */
+	__u64 listed;  /* the mount that is looked at for where to begin */
+	__u64 chosen;  /* the one that was found so far */
+	__u64 part;    /* another, which shows a part of the file system only */
+	__u32 at;      /* where the path begins in its room */
+	__u32 base;    /* where its room begins behind facts.path */
+	__u32 end;     /* enum walk_end */
+	__u32 unused;
+	__u64 renames; /* sequence of the kernel's rename_lock before the walk */
+	__u64 mounts;  /* sequence of its mount_lock */
+};
+
+/*
+ * The facts of one event, as rules see them; and behind them what the programs keep beside them. A hook
+ * says where a file is (object, new_object); its path is walked to when somebody needs it.
+ */
 struct facts {
 	__u64 numbers[PLACES_NUMBERS];
 	__u8 address[16]; /* IPv4 as ::ffff:a.b.c.d; zeros where there is none */
@@ -59,14 +91,25 @@ struct facts {
 	struct lineage_set lineage;
 	struct lineage_set target_lineage;
 	__u16 event; /* its number in the catalogue */
-	__u8 index;  /* its place in Event::ALL, as the loader says */
-	__u8 unused[5];
+	__u8 index;  /* its place in Event::ALL */
+	__u8 state;  /* enum facts_state */
+	__u32 cpu;
 	char exe[FACTS_SHORT];
 	char cgroup[FACTS_SHORT];
 	char target_exe[FACTS_SHORT];
 	char text[FACTS_SHORT];
 	char path[FACTS_PATH];
 	char new_path[FACTS_PATH];
+	char slack[FACTS_PATH]; /* so that the verifier sees room behind every place in a path */
+	struct spot object;
+	struct spot new_object;
+	__u64 inode;  /* struct inode of the object, as a number; 0: none */
+	__u64 target; /* struct task_struct of the first thread of the process that is the object */
+	struct walk walk;
+	__u64 given; /* an address for a function that the verifier looks at alone */
+	__u64 mixed[4]; /* of SipHash */
 };
+
+_Static_assert(sizeof(struct facts) % 8 == 0, "no holes at the end");
 
 #endif

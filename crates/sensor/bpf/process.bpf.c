@@ -26,10 +26,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 /* Set by the loader, constant to the verifier. */
 const volatile struct process_settings settings;
 
-/* A clock tick of /proc/PID/stat in ns: USER_HZ is 100 on every architecture served. */
-#define TICK 10000000ULL
-/* How deep pid namespaces nest (linux/pid_namespace.h: MAX_PID_NS_LEVEL). */
-#define LEVELS 32
+#include "identify.bpf.h"
+#include "ring.bpf.h"
+
 /* Longest path told of, as long as the kernel itself would print; and the longest name in it. */
 #define PATH_BYTES 4096
 #define NAME_BYTES 256
@@ -104,39 +103,6 @@ static __always_inline struct process_losses *losses(struct process_shared *page
 	return &page->losses[cpu & (PROCESS_SLOTS - 1)];
 }
 
-/* The number of a process in the sensor's pid namespace; 0 if it is not in there. */
-static __always_inline __u32 number(struct task_struct *leader)
-{
-	struct pid *pid;
-	__u32 level, deepest;
-
-	if (!settings.namespace)
-		return leader->tgid;
-	pid = leader->thread_pid;
-	deepest = BPF_CORE_READ(pid, level);
-	for (level = 0; level < LEVELS && level <= deepest; level++) {
-		struct upid *at = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-				  level * bpf_core_type_size(struct upid);
-
-		if (BPF_CORE_READ(at, ns, ns.inum) == settings.namespace)
-			return BPF_CORE_READ(at, nr);
-	}
-	return 0;
-}
-
-/* A process's key, from the task of its first thread. */
-static __always_inline struct process_id identify(struct task_struct *leader)
-{
-	struct process_id id = {};
-
-	if (!settings.pidfs_keys)
-		id.unique = leader->start_boottime / TICK;
-	else if (bpf_core_field_exists(((struct pid *)0)->ino))
-		id.unique = leader->thread_pid->ino;
-	id.pid = number(leader);
-	return id;
-}
-
 /* Who forked a process: as remembered, or for one older than the sensor its parent of now. */
 static __always_inline struct process_id parent_of(struct task_struct *leader,
 						   struct lineage *known)
@@ -174,24 +140,6 @@ static __always_inline void drop(struct process_shared *page, __u8 kind)
 	__sync_fetch_and_add(&losses(page, bpf_get_smp_processor_id())->lost[kind], 1);
 }
 
-/*
- * Whether to wake the reader for a record that has been reserved. The reader writes wake_at, then looks
- * whether anything is reserved; here it is the other way round, with a full barrier between (the atomic
- * addition). So one of the two sees the other, and no record is left lying.
- */
-static __always_inline __u64 wake_up(struct process_shared *page)
-{
-	__u32 wanted = __sync_fetch_and_add(&page->wake_at, 0);
-
-	if (wanted == PROCESS_NEVER)
-		return BPF_RB_NO_WAKEUP;
-	if (wanted > 1 && bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) < wanted)
-		return BPF_RB_NO_WAKEUP;
-	if (__sync_lock_test_and_set(&page->wake_at, PROCESS_NEVER) == PROCESS_NEVER)
-		return BPF_RB_NO_WAKEUP;
-	return BPF_RB_FORCE_WAKEUP;
-}
-
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child)
 {
@@ -210,7 +158,7 @@ int BPF_PROG(process_fork, struct task_struct *parent, struct task_struct *child
 	}
 	describe(record, page, PROCESS_FORK, child);
 	record->parent = known.parent;
-	bpf_ringbuf_submit(record, wake_up(page));
+	bpf_ringbuf_submit(record, ring_wake(&ring, &page->wake_at));
 	return 0;
 }
 
@@ -357,7 +305,7 @@ int BPF_PROG(process_exec, struct task_struct *task, int old_pid, struct linux_b
 		return 0;
 	}
 	bpf_dynptr_write(&room, 0, scratch, len, 0);
-	bpf_ringbuf_submit_dynptr(&room, wake_up(page));
+	bpf_ringbuf_submit_dynptr(&room, ring_wake(&ring, &page->wake_at));
 	return 0;
 }
 
@@ -423,6 +371,6 @@ int BPF_PROG(process_exit, struct task_struct *task)
 	record->parent = parent_of(leader, known);
 	record->status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code
 							   : leader->exit_code;
-	bpf_ringbuf_submit(record, wake_up(page));
+	bpf_ringbuf_submit(record, ring_wake(&ring, &page->wake_at));
 	return 0;
 }

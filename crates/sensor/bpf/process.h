@@ -56,14 +56,11 @@ struct process_losses {
 	__u64 unused[8 - PROCESS_KINDS];
 };
 
-/* wake_at: no more wake-ups until the reader says otherwise. */
-#define PROCESS_NEVER 0xffffffffU
-
 /* One page and more that the reader has mapped. */
 struct process_shared {
 	/*
 	 * Written by the reader: unread bytes in the ring from which on it wants to be woken, 1 where
-	 * it sleeps. Taken back to PROCESS_NEVER by the program that wakes it.
+	 * it sleeps. Taken back to RING_NEVER by the program that wakes it.
 	 */
 	__u32 wake_at;
 	__u32 unused[15];

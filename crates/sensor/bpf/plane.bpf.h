@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * plane.bpf.h - what a hook of the second plane is made of
+ *
+ *	SEC("lsm/path_mkdir")
+ *	int BPF_PROG(mkdir, const struct path *dir, struct dentry *dentry, unsigned short mode, int ret)
+ *	{
+ *		struct facts *f = facts_begin(FILE_MKDIR, ret);
+ *
+ *		if (!f)
+ *			return ret;
+ *		facts_number(f, PLACE_VALUE0, mode);
+ *		facts_path(f, dir->mnt, dentry);
+ *		return facts_end(f);
+ *	}
+ *
+ * facts_begin gives nothing, at once, if nobody wants the event, if somebody else has denied it, for
+ * kernel threads and for our own processes. Between it and facts_end a hook says what it knows and
+ * returns nowhere else. Programs are not sleepable: nothing here waits.
+ *
+ * Maps: all of them are shared by all programs; the loader sees to that by their names.
+ */
+#ifndef OUTRIGGER_PLANE_BPF_H
+#define OUTRIGGER_PLANE_BPF_H
+
+#include "kernel.h"
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#include "catalogue.h" /* made from crates/api/src/catalogue.rs: EVENT_X, NUMBER_X */
+#include "plane.h"
+#include "plane_record.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+/* Set by the loader, constant to the verifier. */
+const volatile struct plane_settings settings;
+
+#include "identify.bpf.h"
+#include "ring.bpf.h"
+
+/*
+ * `value & mask` (of mask one less than a power of two) in a form that clang does not fold into others and
+ * so lose from the verifier's sight.
+ */
+static __always_inline __u64 bounded(__u64 value, const __u64 mask)
+{
+	asm volatile("%0 &= %1" : "+r"(value) : "i"(mask));
+	return value;
+}
+
+/* Events that can be put together on one processor at the same time: a hook can be preempted. */
+#define WORKS 6
+
+struct work {
+	__u32 taken;
+	__u32 unused;
+	struct outcome outcome;
+	struct facts facts;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20); /* set anew by the loader */
+} plane_ring SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct plane_shared);
+} plane_shared SEC(".maps");
+
+/* Who wants an event: enum plane_want. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PLANE_EVENTS);
+	__type(key, __u32);
+	__type(value, __u32);
+} wants SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WORKS);
+	__type(key, __u32);
+	__type(value, struct work);
+} works SEC(".maps");
+
+/* Processes, at the tasks of their first threads. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct subject);
+} subjects SEC(".maps");
+
+/* Our own processes; written by the host, by their pidfds. */
+struct {
+	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u32);
+} own SEC(".maps");
+
+#include "siphash.bpf.h"
+#include "paths.bpf.h"
+#include "subject.bpf.h"
+#if __has_include("rules.bpf.h")
+#include "rules.bpf.h"
+#else
+static __always_inline int rules_decide(struct facts *f, struct outcome *out)
+{
+	out->generation = 0;
+	return 0;
+}
+#endif
+
+static __always_inline struct plane_losses *plane_losses_of(struct plane_shared *page, __u32 cpu)
+{
+	return &page->losses[cpu & (PLANE_SLOTS - 1)];
+}
+
+static __always_inline void plane_lose(__u32 index)
+{
+	__u32 zero = 0;
+	struct plane_shared *page = bpf_map_lookup_elem(&plane_shared, &zero);
+
+	if (page)
+		__sync_fetch_and_add(&plane_losses_of(page, bpf_get_smp_processor_id())
+					      ->lost[bounded(index, PLANE_EVENTS - 1)],
+				     1);
+}
+
+/* Takes room for an event's facts, and empties what must be empty; NULL if all is taken. */
+static __always_inline struct facts *facts_take(void)
+{
+	struct facts *f;
+	__u32 i;
+
+	for (i = 0; i < WORKS; i++) {
+		__u32 at = i;
+		struct work *work = bpf_map_lookup_elem(&works, &at);
+
+		if (!work || __sync_lock_test_and_set(&work->taken, 1))
+			continue;
+		f = &work->facts;
+		__builtin_memset(f, 0, __builtin_offsetof(struct facts, lineage));
+		f->lineage.len = 0;
+		f->lineage.cut = 0;
+		f->target_lineage.len = 0;
+		f->target_lineage.cut = 0;
+		f->state = 0;
+		f->object.dentry = 0;
+		f->new_object.dentry = 0;
+		f->inode = 0;
+		f->target = 0;
+		f->cpu = bpf_get_smp_processor_id();
+		__builtin_memset(&work->outcome, 0, sizeof(work->outcome));
+		return f;
+	}
+	return 0;
+}
+
+static __always_inline void facts_give_back(struct facts *f)
+{
+	struct work *work = (void *)f - __builtin_offsetof(struct work, facts);
+
+	__sync_lock_test_and_set(&work->taken, 0);
+}
+
+static __always_inline void facts_has(struct facts *f, __u32 place)
+{
+	f->has |= 1ULL << place;
+}
+
+static __always_inline void facts_number(struct facts *f, __u32 place, __u64 value)
+{
+	f->numbers[place] = value;
+	facts_has(f, place);
+}
+
+static __always_inline struct facts *facts_begin_event(__u32 index, __u16 event, int ret)
+{
+	__u32 *want = bpf_map_lookup_elem(&wants, &index);
+	struct task_struct *task, *leader;
+	const struct cred *cred;
+	struct facts *f;
+
+	if (!want || !*want || ret)
+		return 0;
+	task = bpf_get_current_task_btf();
+	if (task->flags & PF_KTHREAD)
+		return 0;
+	leader = task->group_leader;
+	if (bpf_task_storage_get(&own, leader, 0, 0))
+		return 0;
+	f = facts_take();
+	if (!f) {
+		plane_lose(index);
+		return 0;
+	}
+	f->event = event;
+	f->index = index;
+	cred = task->real_cred;
+	facts_number(f, PLACE_SUBJECT_UID, cred->euid.val);
+	facts_number(f, PLACE_SUBJECT_GID, cred->egid.val);
+	/* Lineage and marks are always there, if only to say that nothing is known. */
+	return f;
+}
+
+/* Takes the facts of an event of the current process; NULL if there is nothing to do. */
+#define facts_begin(name, ret) facts_begin_event(EVENT_##name, NUMBER_##name, ret)
+
+/* The object is a file with this name; `mnt` is the mount that it was found by, NULL if unknown. */
+static __always_inline void facts_path(struct facts *f, const struct vfsmount *mnt,
+				       struct dentry *dentry)
+{
+	struct inode *inode = BPF_CORE_READ(dentry, d_inode);
+
+	f->object.mnt = (__u64)mnt;
+	f->object.dentry = (__u64)dentry;
+	facts_has(f, PLACE_PATH);
+	facts_has(f, PLACE_PATH_KNOWN);
+	f->inode = (__u64)inode;
+	if (inode)
+		facts_number(f, PLACE_OWNER, BPF_CORE_READ(inode, i_uid.val));
+}
+
+static __always_inline void facts_dentry(struct facts *f, struct dentry *dentry)
+{
+	facts_path(f, 0, dentry);
+}
+
+static __always_inline void facts_file(struct facts *f, struct file *file)
+{
+	facts_path(f, BPF_CORE_READ(file, f_path.mnt), BPF_CORE_READ(file, f_path.dentry));
+}
+
+/* Whether the object is a file in memory (memfd_create): it has no place in any folder. */
+static __always_inline int facts_in_memory(struct facts *f)
+{
+	struct dentry *dentry = (void *)f->object.dentry;
+	struct vfsmount *mnt = (void *)f->object.mnt;
+
+	return dentry == BPF_CORE_READ(dentry, d_parent) && dentry != BPF_CORE_READ(mnt, mnt_root);
+}
+
+/* The other path of the event. */
+static __always_inline void facts_new_path(struct facts *f, const struct vfsmount *mnt,
+					   struct dentry *dentry)
+{
+	f->new_object.mnt = (__u64)mnt;
+	f->new_object.dentry = (__u64)dentry;
+	facts_has(f, PLACE_NEW_PATH);
+}
+
+/* The object is the process of this task. */
+static __always_inline void facts_target(struct facts *f, struct task_struct *task)
+{
+	struct task_struct *leader = task->group_leader;
+	const struct cred *cred = (const struct cred *)BPF_CORE_READ(task, real_cred);
+
+	facts_number(f, PLACE_TARGET_UID, BPF_CORE_READ(cred, euid.val));
+	facts_number(f, PLACE_TARGET_GID, BPF_CORE_READ(cred, egid.val));
+	f->target = (__u64)leader;
+	facts_has(f, PLACE_TARGET_EXE);
+	subject_of_target(f, leader);
+}
+
+/* The text of the event: a string in the kernel's memory. One that is too long is not known. */
+static __always_inline void facts_text(struct facts *f, const char *text)
+{
+	long copied = bpf_probe_read_kernel_str(f->text, sizeof(f->text), text);
+
+	if (copied <= 0 || copied == sizeof(f->text))
+		return;
+	f->texts[PLACE_TEXT - PLACE_EXE].len = copied - 1;
+	facts_has(f, PLACE_TEXT);
+}
+
+/* The text of the event: so many bytes in the kernel's memory. */
+static __always_inline void facts_bytes(struct facts *f, const void *bytes, __u32 len)
+{
+	if (len >= sizeof(f->text) || bpf_probe_read_kernel(f->text, len & 255, bytes))
+		return;
+	f->texts[PLACE_TEXT - PLACE_EXE].len = len;
+	facts_has(f, PLACE_TEXT);
+}
+
+/* The object is this socket's address. */
+static __always_inline void facts_address(struct facts *f, __u16 family, const void *address,
+					  __be16 port)
+{
+	facts_number(f, PLACE_FAMILY, family);
+	if (family == 2) { /* AF_INET */
+		f->address[10] = 0xff;
+		f->address[11] = 0xff;
+		bpf_probe_read_kernel(&f->address[12], 4, address);
+	} else if (family == 10) { /* AF_INET6 */
+		bpf_probe_read_kernel(f->address, 16, address);
+	} else {
+		return;
+	}
+	facts_number(f, PLACE_PORT, __builtin_bswap16(port));
+	f->has |= 1ULL << 32;
+}
+
+/* The same of a struct sockaddr in the kernel's memory, with its length. */
+static __always_inline void facts_sockaddr(struct facts *f, const void *address, int len)
+{
+	struct {
+		__u16 family;
+		__be16 port;
+	} head = {};
+
+	if (len < (int)sizeof(head.family) || bpf_probe_read_kernel(&head, sizeof(head), address))
+		return;
+	if (head.family == 2 && len >= 8)
+		facts_address(f, 2, address + 4, head.port);
+	else if (head.family == 10 && len >= 24)
+		facts_address(f, 10, address + 8, head.port);
+	else if (head.family != 2 && head.family != 10)
+		facts_address(f, head.family, 0, 0);
+}
+
+/* Walks to the paths of the event, if that was not done. */
+__noinline int facts_walk(struct facts *f)
+{
+	if (!f || f->state & FACTS_WALKED)
+		return 0;
+	f->state |= FACTS_WALKED;
+	if (settings.rename_lock && settings.mount_lock)
+		f->state |= FACTS_STABLE;
+	if (f->object.dentry) {
+		__u32 at = FACTS_PATH;
+
+		f->numbers[PLACE_PATH_KNOWN] = find_path(f, &f->object, 0);
+		if (f->numbers[PLACE_PATH_KNOWN])
+			at = f->walk.at;
+		else
+			f->state &= ~FACTS_STABLE;
+		f->texts[PLACE_PATH - PLACE_EXE].at = at;
+		f->texts[PLACE_PATH - PLACE_EXE].len = FACTS_PATH - at;
+	}
+	if (f->new_object.dentry) {
+		__u32 at = FACTS_PATH;
+
+		if (find_path(f, &f->new_object, FACTS_PATH))
+			at = f->walk.at;
+		else
+			f->state &= ~FACTS_STABLE;
+		f->texts[PLACE_NEW_PATH - PLACE_EXE].at = at;
+		f->texts[PLACE_NEW_PATH - PLACE_EXE].len = FACTS_PATH - at;
+	}
+	return 0;
+}
+
+#include "tell.bpf.h"
+
+/* Decides and tells; what the hook returns. */
+__noinline int facts_decide(struct facts *f, struct outcome *out)
+{
+	__u32 index, *want;
+
+	if (!f || !out)
+		return 0;
+	index = f->index;
+	want = bpf_map_lookup_elem(&wants, &index);
+	if (!want)
+		return 0;
+	rules_decide(f, out);
+	if (!out->generation && *want & PLANE_TELL)
+		out->tell = ~0ULL;
+	if (out->tell || out->outcome == PLANE_DENIED || out->outcome == PLANE_WOULD_DENY)
+		plane_tell(f, out);
+	return out->outcome == PLANE_DENIED ? -EPERM : 0;
+}
+
+/* Ends what facts_begin began; the hook returns what this does. */
+static __always_inline int facts_end(struct facts *f)
+{
+	struct work *work = (void *)f - __builtin_offsetof(struct work, facts);
+	int ret = facts_decide(f, &work->outcome);
+
+	facts_give_back(f);
+	return ret ? -EPERM : 0;
+}
+
+#endif
