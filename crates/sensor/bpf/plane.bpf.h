@@ -40,6 +40,18 @@ const volatile struct plane_settings settings;
 
 #include "identify.bpf.h"
 #include "ring.bpf.h"
+#if __has_include("rules.bpf.h")
+#include "rules.bpf.h"
+#else
+struct rules_room {
+	struct outcome out;
+};
+
+static __always_inline int rules_decide(struct facts *f, struct rules_room *room)
+{
+	return 0;
+}
+#endif
 
 /*
  * `value & mask` (of mask one less than a power of two) in a form that clang does not fold into others and
@@ -54,10 +66,11 @@ static __always_inline __u64 bounded(__u64 value, const __u64 mask)
 /* Events that can be put together on one processor at the same time: a hook can be preempted. */
 #define WORKS 6
 
+/* Room to put one together, and for the rules to evaluate it. */
 struct work {
 	__u32 taken;
 	__u32 unused;
-	struct outcome outcome;
+	struct rules_room room;
 	struct facts facts;
 };
 
@@ -108,15 +121,6 @@ struct {
 #include "siphash.bpf.h"
 #include "paths.bpf.h"
 #include "subject.bpf.h"
-#if __has_include("rules.bpf.h")
-#include "rules.bpf.h"
-#else
-static __always_inline int rules_decide(struct facts *f, struct outcome *out)
-{
-	out->generation = 0;
-	return 0;
-}
-#endif
 
 static __always_inline struct plane_losses *plane_losses_of(struct plane_shared *page, __u32 cpu)
 {
@@ -158,7 +162,7 @@ static __always_inline struct facts *facts_take(void)
 		f->inode = 0;
 		f->target = 0;
 		f->cpu = bpf_get_smp_processor_id();
-		__builtin_memset(&work->outcome, 0, sizeof(work->outcome));
+		__builtin_memset(&work->room.out, 0, sizeof(work->room.out));
 		return f;
 	}
 	return 0;
@@ -266,7 +270,6 @@ static __always_inline void facts_target(struct facts *f, struct task_struct *ta
 	facts_number(f, PLACE_TARGET_UID, BPF_CORE_READ(cred, euid.val));
 	facts_number(f, PLACE_TARGET_GID, BPF_CORE_READ(cred, egid.val));
 	f->target = (__u64)leader;
-	facts_has(f, PLACE_TARGET_EXE);
 	subject_of_target(f, leader);
 }
 
@@ -360,33 +363,37 @@ __noinline int facts_walk(struct facts *f)
 
 #include "tell.bpf.h"
 
-/* Decides and tells; what the hook returns. */
-__noinline int facts_decide(struct facts *f, struct outcome *out)
+/* What the rules in force make of an event. */
+__noinline int rules_event(struct facts *f, struct rules_room *room)
 {
-	__u32 index, *want;
-
-	if (!f || !out)
+	if (!f || !room)
 		return 0;
-	index = f->index;
-	want = bpf_map_lookup_elem(&wants, &index);
-	if (!want)
-		return 0;
-	rules_decide(f, out);
-	if (!out->generation && *want & PLANE_TELL)
-		out->tell = ~0ULL;
-	if (out->tell || out->outcome == PLANE_DENIED || out->outcome == PLANE_WOULD_DENY)
-		plane_tell(f, out);
-	return out->outcome == PLANE_DENIED ? -EPERM : 0;
+	facts_subject(f);
+	facts_walk(f);
+	rules_decide(f, room);
+	return 0;
 }
 
-/* Ends what facts_begin began; the hook returns what this does. */
+/*
+ * Ends what facts_begin began; the hook returns what this does. Who wants to be told is what the rules
+ * say, or everybody while there are none.
+ */
 static __always_inline int facts_end(struct facts *f)
 {
 	struct work *work = (void *)f - __builtin_offsetof(struct work, facts);
-	int ret = facts_decide(f, &work->outcome);
+	struct outcome *out = &work->room.out;
+	__u32 index = f->index, *want = bpf_map_lookup_elem(&wants, &index);
+	int denied;
 
+	if (want && *want & PLANE_RULE)
+		rules_event(f, &work->room);
+	if (!out->generation && want && *want & PLANE_TELL)
+		out->tell = ~0ULL;
+	denied = out->flags & RULED_DENY;
+	if (out->tell || out->flags & (RULED_DENY | RULED_WOULD_DENY))
+		plane_tell(f, out);
 	facts_give_back(f);
-	return ret ? -EPERM : 0;
+	return denied ? -EPERM : 0;
 }
 
 #endif

@@ -8,6 +8,8 @@
 #ifndef OUTRIGGER_PLANE_RECORD_H
 #define OUTRIGGER_PLANE_RECORD_H
 
+#include "outcome.h"
+#include "plane.h"
 #include "process.h"
 
 /* plane_record.outcome */
@@ -110,9 +112,8 @@ struct subject_cache {
 /* What is remembered of a process, at the task of its first thread. */
 struct subject {
 	struct process_id parent; /* who forked it */
-	__u64 marks;
-	__u64 inherited; /* those of them that its children get */
-	__u64 until[8];	 /* when the marks with a lifetime end, ns of CLOCK_BOOTTIME; rules say which */
+	__u64 inherited; /* those of its marks that its children get */
+	struct mark_set marks;
 	__u32 ready;	 /* 0: new, 1: being filled, 2: filled */
 	__u32 execs;	 /* programs that it has run since it is known */
 	__u32 flags;	 /* enum subject_flags */
@@ -120,15 +121,6 @@ struct subject {
 	struct lineage_set lineage;
 	char exe[FACTS_SHORT];
 	struct subject_cache cache;
-};
-
-/* What the rules say of an event. */
-struct outcome {
-	__u64 generation; /* of the rules; 0: there are none, and everything wanted is told */
-	__u64 tell;	  /* engines that want to be told, a bit each */
-	__u16 outcome;	  /* enum plane_outcome */
-	__u16 rule;	  /* that it is of */
-	__u32 unused;
 };
 
 _Static_assert(sizeof(struct plane_record) == 160, "no holes");

@@ -138,10 +138,12 @@ static __always_inline void subject_of_target(struct facts *f, struct task_struc
 		return;
 	}
 	copy_lineage(&f->target_lineage, &subject->lineage);
-	__builtin_memcpy(f->target_exe, subject->exe, sizeof(f->target_exe));
-	f->texts[PLACE_TARGET_EXE - PLACE_EXE].len = subject->exe_len;
-	if (!(subject->flags & SUBJECT_EXE))
-		f->target_lineage.cut = 1;
+	f->object_marks = subject->marks.bits;
+	if (subject->flags & SUBJECT_EXE) {
+		__builtin_memcpy(f->target_exe, subject->exe, sizeof(f->target_exe));
+		f->texts[PLACE_TARGET_EXE - PLACE_EXE].len = subject->exe_len;
+		f->has |= 1ULL << PLACE_TARGET_EXE;
+	}
 }
 
 struct group_walk {
@@ -209,6 +211,7 @@ static __always_inline void facts_cgroup(struct facts *f)
 		return;
 	bpf_probe_read_kernel(f->cgroup, len & (FACTS_SHORT - 1), &f->path[walk.at & (FACTS_PATH - 1)]);
 	f->texts[PLACE_CGROUP - PLACE_EXE].len = len;
+	f->has |= 1ULL << PLACE_CGROUP;
 }
 
 /* What is remembered of the current process; it is filled if it was not. NULL without memory. */
@@ -240,7 +243,6 @@ __noinline int facts_subject(struct facts *f)
 	if (!f || f->state & FACTS_SUBJECT)
 		return 0;
 	f->state |= FACTS_SUBJECT;
-	f->has |= 1ULL << PLACE_EXE | 1ULL << PLACE_CGROUP;
 	object = f->object;
 	facts_cgroup(f);
 	subject = subject_current(f);
@@ -251,8 +253,9 @@ __noinline int facts_subject(struct facts *f)
 		return 0;
 	}
 	copy_lineage(&f->lineage, &subject->lineage);
-	f->marks = subject->marks;
+	f->marks = subject->marks.bits;
 	if (subject->flags & SUBJECT_EXE) {
+		f->has |= 1ULL << PLACE_EXE;
 		__builtin_memcpy(f->exe, subject->exe, sizeof(f->exe));
 		f->texts[PLACE_EXE - PLACE_EXE].len = subject->exe_len;
 	}

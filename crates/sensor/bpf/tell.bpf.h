@@ -84,9 +84,17 @@ __noinline int plane_tell(struct facts *f, struct outcome *out)
 	record->path_len = path;
 	record->new_path_len = new_path;
 	record->text_len = text;
-	record->rule = out->rule;
 	record->event = f->event;
-	record->outcome = out->outcome;
+	if (out->flags & RULED_DENY) {
+		record->outcome = PLANE_DENIED;
+		record->rule = out->deny;
+	} else if (out->flags & RULED_WOULD_DENY) {
+		record->outcome = PLANE_WOULD_DENY;
+		record->rule = out->would_deny;
+	} else if (out->flags & RULED_ALLOW) {
+		record->outcome = PLANE_ALLOWED;
+		record->rule = out->allow;
+	}
 	if (out->generation)
 		record->flags |= PLANE_FILTERED;
 	if (f->inode)

@@ -37,7 +37,7 @@ int BPF_PROG(identity_fork, struct task_struct *parent, struct task_struct *chil
 		to = bpf_task_storage_get(&subjects, child, from, BPF_LOCAL_STORAGE_GET_F_CREATE);
 		if (!to)
 			return 0;
-		to->marks = from->inherited;
+		to->marks.bits &= to->inherited;
 		to->cache.generation = 0;
 		to->cache.busy = 0;
 	} else {
