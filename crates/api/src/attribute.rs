@@ -101,9 +101,13 @@ const fn text(name: &'static str, place: Place, meaning: &'static str) -> Argume
 pub const fn arguments(event: Event) -> &'static [Argument] {
     use Place::{NewPath, Text, Value0, Value1};
     match event {
-        Event::ProcessExec => &[const {
-            flag("memory", Value0, "the program lies in memory and has no name in a folder")
-        }],
+        Event::ProcessExec => {
+            &[
+                const {
+                    flag("memory", Value0, "the program lies in memory and has no name in a folder")
+                },
+            ]
+        }
         Event::ProcessSignal => {
             &[const { number("signal", Value0, "the signal's number; 0 only asks whether it may") }]
         }

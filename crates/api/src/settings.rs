@@ -31,7 +31,7 @@ mod values;
 
 pub use config::{
     CacheConfig, ContentGrant, EngineConfig, EngineSource, EventPolicy, GuardConfig, HostConfig,
-    OnQuarantine, RecordConfig, RecordContent,
+    OnQuarantine, RecordConfig, RecordContent, RulesConfig,
 };
 pub use error::{ERRORS_MAX, Place, Problem, SettingsError, SettingsErrors};
 pub use instruction::{ACTIONS_MAX, Instruction, MACHINES_MAX, RepairAction};

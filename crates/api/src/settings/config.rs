@@ -32,6 +32,8 @@ pub struct HostConfig {
     pub in_flight_max: u32,
     /// The verdict cache.
     pub cache: CacheConfig,
+    /// The rules.
+    pub rules: RulesConfig,
     /// One policy per event, in the order of [`Event::ALL`]; see [`HostConfig::policy`]. Events that nobody
     /// can be asked about keep the defaults, which decide nothing.
     pub policies: [EventPolicy; Event::ALL.len()],
@@ -50,6 +52,17 @@ pub struct CacheConfig {
     pub enabled: bool,
     /// Most files that are cached at a time; the descriptor limit may allow fewer.
     pub max_files: u32,
+}
+
+/// The rules, which decide without asking anybody.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RulesConfig {
+    /// Whether any are in force.
+    pub enabled: bool,
+    /// The folder of their text: every `*.cedar` file in it.
+    pub dir: PathBuf,
+    /// Whether what they deny is refused. Monitor here wins over every rule.
+    pub mode: Mode,
 }
 
 /// How questions about one event are decided.
@@ -257,6 +270,7 @@ impl HostConfig {
 fn read_config(top: &Section<'_>) -> HostConfig {
     let host = top.section(&keys::HOST, &keys::CONFIG_HOST, keys::CONFIG);
     let cache = top.section(&keys::CACHE, &keys::CONFIG_CACHE, keys::CONFIG);
+    let rules = top.section(&keys::RULES, &keys::CONFIG_RULES, keys::CONFIG);
     let protect = top.section(&keys::PROTECT, &keys::CONFIG_PROTECT, keys::CONFIG);
     let guard = top.section(&keys::GUARD, &keys::CONFIG_GUARD, keys::CONFIG);
     let record = top.section(&keys::RECORD, &keys::CONFIG_RECORD, keys::CONFIG);
@@ -272,6 +286,11 @@ fn read_config(top: &Section<'_>) -> HostConfig {
         cache: CacheConfig {
             enabled: cache.flag(&keys::ENABLED),
             max_files: cache.number(&keys::MAX_FILES),
+        },
+        rules: RulesConfig {
+            enabled: rules.flag(&keys::ENABLED),
+            dir: rules.path(&keys::RULES_DIR).unwrap_or_default(),
+            mode: rules.choice(&keys::MODE),
         },
         protect: read_protect(&protect),
         policies: read_policies(top),

@@ -292,6 +292,7 @@ pub(super) const ENGINE: Group = Group {
 pub(super) const GUARD: Group = group("guard", "[guard]");
 
 pub(super) const RECORD: Group = group("record", "[record]");
+pub(super) const RULES: Group = group("rules", "[rules]");
 
 pub(super) const CONTROL_SOCKET: FilePath = FilePath {
     name: "control_socket",
@@ -323,6 +324,13 @@ pub(super) const IN_FLIGHT_MAX: Integer = count("in_flight_max", 16, 8192, 2048)
 
 pub(super) const ENABLED: Flag = Flag { name: "enabled", default: true };
 pub(super) const MAX_FILES: Integer = count("max_files", 0, 1_000_000, 100_000);
+
+pub(super) const RULES_DIR: FilePath = FilePath {
+    name: "dir",
+    relative: false,
+    max: PATH_MAX,
+    default: Given::Default("/etc/outrigger/policy"),
+};
 
 pub(super) const PLACES_MAX: usize = 64;
 pub(super) const FS_TYPE_MAX: usize = 32;
@@ -424,13 +432,17 @@ pub(super) const BYTES_MAX: Integer = Integer {
 pub(super) const RECORD_CREDENTIALS: Flag = Flag { name: "credentials", default: true };
 pub(super) const REDACT: List = paths("redact", PATHS_MAX, "[\"/home\"]");
 
-pub(super) static CONFIG_TOP: Table =
-    Table { path: "", keys: &[&MODE, &HOST, &CACHE, &PROTECT, &POLICY, &ENGINE, &GUARD, &RECORD] };
+pub(super) static CONFIG_TOP: Table = Table {
+    path: "",
+    keys: &[&MODE, &HOST, &CACHE, &PROTECT, &RULES, &POLICY, &ENGINE, &GUARD, &RECORD],
+};
 pub(super) static CONFIG_HOST: Table = Table {
     path: "host",
     keys: &[&CONTROL_SOCKET, &METRICS, &METRICS_SOCKET, &STATE_DIR, &UPDATES_PATH, &IN_FLIGHT_MAX],
 };
 pub(super) static CONFIG_CACHE: Table = Table { path: "cache", keys: &[&ENABLED, &MAX_FILES] };
+pub(super) static CONFIG_RULES: Table =
+    Table { path: "rules", keys: &[&ENABLED, &RULES_DIR, &MODE] };
 pub(super) static CONFIG_PROTECT: Table =
     Table { path: "protect", keys: &[&TREES, &TREE, &FILE_SYSTEM] };
 pub(super) static CONFIG_TREE: Table =
@@ -473,6 +485,7 @@ pub(super) static CONFIG: &[&Table] = &[
     &CONFIG_PROTECT,
     &CONFIG_TREE,
     &CONFIG_FILE_SYSTEM,
+    &CONFIG_RULES,
     &CONFIG_POLICY,
     &CONFIG_ENGINE,
     &CONFIG_GUARD,

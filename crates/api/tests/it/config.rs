@@ -6,7 +6,7 @@ use outrigger_api::Event;
 use outrigger_api::settings::{
     CacheConfig, ContentGrant, ERRORS_MAX, EngineConfig, EngineSource, EventPolicy, GuardConfig,
     HostConfig, OnQuarantine, PlaceConfig, ProtectConfig, ProtectMode, RecordConfig, RecordContent,
-    TypeConfig,
+    RulesConfig, TypeConfig,
 };
 use outrigger_api::verdict::{Fallback, Mode};
 
@@ -69,6 +69,7 @@ fn every_key_of_a_configuration_is_taken() {
         },
         in_flight_max: 512,
         cache: CacheConfig { enabled: false, max_files: 0 },
+        rules: RulesConfig { enabled: false, dir: "/srv/policy".into(), mode: Mode::Monitor },
         policies,
         engines: vec![first, second],
         guard: GuardConfig {

@@ -66,6 +66,11 @@ in_flight_max = 512
 enabled = false
 max_files = 0
 
+[rules]
+enabled = false
+dir = "/srv/policy"
+mode = "monitor"
+
 [protect]
 trees = ["/home", "/srv/./data/"]
 
