@@ -56,6 +56,7 @@ fn start_probe() -> (Confined, PipeReader) {
         read_only: Vec::new(),
         limits: Limits { memory_bytes: 64 << 20, threads: 4, descriptors: 32, cpu_percent: None },
         descriptors: Vec::new(),
+        input: None,
         log: Some(log.into()),
         ignore_groups: Vec::new(),
         ignore_mask: 0,

@@ -91,6 +91,7 @@ fn host() {
         read_only: Vec::new(),
         limits: Limits { memory_bytes: 64 << 20, threads: 4, descriptors: 32, cpu_percent: None },
         descriptors: Vec::new(),
+        input: None,
         log: None,
         ignore_groups: Vec::new(),
         ignore_mask: 0,

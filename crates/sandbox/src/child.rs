@@ -28,6 +28,7 @@ pub(crate) struct Plan {
     /// The host's own pidfd: readable once the host is dead.
     pub(crate) host: OwnedFd,
     pub(crate) null: OwnedFd,
+    pub(crate) input: Option<OwnedFd>,
     pub(crate) log: Option<OwnedFd>,
     /// They become 3, 4, ….
     pub(crate) granted: Vec<OwnedFd>,
@@ -129,7 +130,8 @@ fn place_descriptors(plan: &Plan) -> Result<(), Failure> {
         sys::close_range(*first, *last).map_err(at(Step::CloseDescriptors))?;
     }
     let log = plan.log.as_ref().unwrap_or(&plan.null);
-    let standard = [&plan.null, log, log];
+    let input = plan.input.as_ref().unwrap_or(&plan.null);
+    let standard = [input, log, log];
     let numbers = 0 as RawFd..;
     for (fd, number) in standard.into_iter().chain(&plan.granted).zip(numbers) {
         sys::place(fd.as_fd(), number).map_err(at(Step::PlaceDescriptors))?;
@@ -220,6 +222,7 @@ impl Plan {
     pub(crate) fn note_foreign(&mut self) {
         let mut own: Vec<RawFd> = [&self.channel, &self.host, &self.null, &self.root.tmpfs]
             .into_iter()
+            .chain(&self.input)
             .chain(&self.log)
             .chain(&self.landlock)
             .chain(&self.granted)

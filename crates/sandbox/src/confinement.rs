@@ -37,6 +37,8 @@ pub struct Confinement {
     pub limits: Limits,
     /// Descriptors that become 3, 4, … in this order.
     pub descriptors: Vec<OwnedFd>,
+    /// Standard input (a pipe's reading end); `/dev/null` if `None`.
+    pub input: Option<OwnedFd>,
     /// Standard output and error (a pipe's writing end); `/dev/null` if `None`.
     pub log: Option<OwnedFd>,
     /// fanotify groups that must not hear of what is opened in the new root: each of its mounts
@@ -141,6 +143,7 @@ mod tests {
             read_only: Vec::new(),
             limits: Limits { memory_bytes: 1, threads: 1, descriptors: 11, cpu_percent: None },
             descriptors: Vec::new(),
+            input: None,
             log: None,
             ignore_groups: Vec::new(),
             ignore_mask: 0,

@@ -102,7 +102,7 @@ fn prepare(
         fcntl_dupfd_cloexec(&fd, least)
             .map_err(|errno| StartError::prepare("duplicate a descriptor")(errno.into()))
     };
-    let Confinement { program, arguments, descriptors, log, limits, .. } = confinement;
+    let Confinement { program, arguments, descriptors, input, log, limits, .. } = confinement;
 
     let ignore = Ignore { groups: &confinement.ignore_groups, mask: confinement.ignore_mask };
     let root = Root::build(binds, ignore, least)?;
@@ -116,6 +116,7 @@ fn prepare(
         channel: high(theirs)?,
         host: high(host)?,
         null: high(null)?,
+        input: input.map(high).transpose()?,
         log: log.map(high).transpose()?,
         granted: descriptors.into_iter().map(high).collect::<Result<_, _>>()?,
         landlock,

@@ -147,6 +147,7 @@ impl SandboxLauncher {
                 cpu_percent: None,
             },
             descriptors,
+            input: None,
             log: Some(output),
             ignore_groups: (self.ignore_groups)(),
             ignore_mask: self.ignore_mask,

@@ -82,6 +82,7 @@ fn confinement(arguments: &[&str], log: OwnedFd) -> Confinement {
         read_only: vec![Bind::data(content(), "/content")],
         limits: Limits { memory_bytes: 64 << 20, threads: 8, descriptors: 64, cpu_percent: None },
         descriptors: vec![granted.into()],
+        input: None,
         log: Some(log),
         ignore_groups: Vec::new(),
         ignore_mask: 0,
