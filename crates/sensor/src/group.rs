@@ -295,6 +295,12 @@ impl Mask {
         Self(bits)
     }
 
+    /// The events of this mask that `other` has not.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
     const fn bits(self) -> u64 {
         self.0
     }

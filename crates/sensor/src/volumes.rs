@@ -151,6 +151,57 @@ impl Volumes {
         Self { page, origin, mask, pidfds, marked: BTreeMap::new(), inherited_looked_at: false }
     }
 
+    /// Asks about other events from now on, on every volume that is covered; [`Volumes::refresh`] covers those
+    /// that nobody was asked about before.
+    ///
+    /// # Errors
+    ///
+    /// What hindered the last volume that hindered it: that one is asked about what it was before, and is
+    /// covered no more, so that the next refresh tries it again.
+    pub fn ask(&mut self, mask: Mask) -> io::Result<()> {
+        let before = std::mem::replace(&mut self.mask, mask);
+        if before == mask {
+            return Ok(());
+        }
+        let mut result = Ok(());
+        let (more, less) = (mask.without(before), before.without(mask));
+        let covered: Vec<Volume> =
+            self.marked.values().filter(|volume| volume.group.is_some()).cloned().collect();
+        for volume in covered {
+            if let Err(error) = self.change_mark(&volume, more, less) {
+                result = Err(error);
+            }
+            if mask == Mask::default() {
+                self.forget_cover(volume.device);
+            }
+        }
+        result
+    }
+
+    fn change_mark(&mut self, volume: &Volume, more: Mask, less: Mask) -> io::Result<()> {
+        let changed = || {
+            let point = self.open_point(&volume.point)?;
+            let path = descriptor_path(point.as_raw_fd());
+            let group = volume.group.and_then(|index| self.page.header().group(index));
+            let group = group.ok_or(io::ErrorKind::NotFound)?;
+            if more != Mask::default() {
+                group.mark_file_system(&path, more)?;
+            }
+            if less != Mask::default() {
+                group.unmark_file_system(&path, less)?;
+            }
+            Ok(())
+        };
+        changed().inspect_err(|_: &io::Error| self.forget_cover(volume.device))
+    }
+
+    /// The volume is not asked about, as far as is known.
+    fn forget_cover(&mut self, device: u64) {
+        if let Some(volume) = self.marked.get_mut(&device) {
+            volume.group = None;
+        }
+    }
+
     /// The volumes known, covered or not.
     pub fn iter(&self) -> impl Iterator<Item = &Volume> {
         self.marked.values()
@@ -294,9 +345,13 @@ impl Volumes {
         }
         let index = self.group_for(volume, opened)?;
         let group = self.page.header().group(index).ok_or(CoverError::Groups)?;
-        group
-            .mark_file_system(&descriptor_path(point.as_raw_fd()), self.mask)
-            .map_err(CoverError::Mark)?;
+        let path = descriptor_path(point.as_raw_fd());
+        group.mark_file_system(&path, self.mask).map_err(CoverError::Mark)?;
+        let every = Mask::of(Event::askable().collect());
+        if every != self.mask {
+            // A host before this one may have asked about more. Most have not.
+            let _ = group.unmark_file_system(&path, every.without(self.mask));
+        }
         Ok(index)
     }
 
