@@ -5,9 +5,13 @@ use std::path::Path;
 
 use outrigger_api::fetch::{Cause, Place, Reply, Request};
 use outrigger_api::frame::{encode_to_engine, encode_to_host, v1};
-use outrigger_api::record::{Detail, EVENT_MAX, EventHeader, VerdictRecord, present, write_event};
+use outrigger_api::record::notice::{NoticeExtra, NoticeTail, write_notice};
+use outrigger_api::record::{
+    Arguments, Detail, EVENT_MAX, Endpoint, EventHeader, RuleOutcome, VerdictRecord, present,
+    write_event,
+};
 use outrigger_api::sample::{Sample, Standing};
-use outrigger_api::{Answer, CaseId, Event, Verdict};
+use outrigger_api::{Answer, CaseId, Event, ProcessKey, Verdict};
 use outrigger_sensor::recording::{Header, Kept, Writer, encode};
 use zerocopy::FromZeros;
 
@@ -21,6 +25,7 @@ fn main() {
         write(&name, &vote(verdict).to_bytes());
     }
     write("record/event", &event());
+    write("record/notice", &notice());
     for (name, bytes) in recordings() {
         write(&format!("recording/{name}"), &bytes);
     }
@@ -113,6 +118,29 @@ fn event() -> Vec<u8> {
     header.pid = 42.into();
     let mut out = [0; EVENT_MAX];
     let len = write_event(&mut header, Some(b"/srv/try/bad"), &mut out);
+    out[..len].to_vec()
+}
+
+fn notice() -> Vec<u8> {
+    let mut header = EventHeader::new_zeroed();
+    header.event = Event::FileRename.number().into();
+    header.present = (present::PID | present::PARENT_PID).into();
+    header.pid = 42.into();
+    let mut extra = NoticeExtra::new_zeroed();
+    extra.parent_pid = 41.into();
+    let arguments = Arguments {
+        target: Some(ProcessKey([7; 16])),
+        target_pid: Some(77),
+        values: [Some(1), Some(2)],
+        endpoint: Some(Endpoint { family: 2, address: Some([192, 0, 2, 1].into()), port: 53 }),
+        text: Some(b"text"),
+        ruled: Some(RuleOutcome::WouldDeny),
+        rule: Some("no-rename"),
+    };
+    let tail =
+        NoticeTail { path: Some(b"/old"), extra: Some(extra), new_path: Some(b"/new"), arguments };
+    let mut out = [0; EVENT_MAX];
+    let len = write_notice(&mut header, tail, &mut out);
     out[..len].to_vec()
 }
 

@@ -58,6 +58,7 @@ fn write(manifest: &Manifest) -> String {
         (manifest.fields.path, "path"),
         (manifest.fields.credentials, "credentials"),
         (manifest.fields.attributes, "attributes"),
+        (manifest.fields.arguments, "arguments"),
     ];
     out.texts("fields", fields.iter().filter(|(wanted, _)| *wanted).map(|(_, name)| *name));
     out.bare("content", manifest.content);

@@ -7,7 +7,10 @@
 //! Threat position: [`VerdictRecord::parse`] reads bytes that a hostile engine wrote, already copied
 //! out of shared memory once; [`EventRecord::parse`] is the engine's side of the same care.
 
+mod argument;
 pub mod notice;
+
+pub use argument::{Arguments, Endpoint, RULE_NAME_MAX, RuleOutcome, TEXT_MAX};
 
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -65,6 +68,28 @@ pub mod present {
     pub const NEW_PATH: u64 = 1 << 14;
     /// The new path was longer than `PATH_MAX` and is cut.
     pub const NEW_PATH_CUT: u64 = 1 << 15;
+    /// [`super::Arguments`] follow everything else.
+    pub const ARGUMENTS: u64 = 1 << 16;
+    /// `target` names the process that is the object.
+    pub const TARGET: u64 = 1 << 17;
+    /// `target_pid` is set.
+    pub const TARGET_PID: u64 = 1 << 18;
+    /// The first number is set.
+    pub const VALUE0: u64 = 1 << 19;
+    /// The second number is set.
+    pub const VALUE1: u64 = 1 << 20;
+    /// `family` and `port` are set.
+    pub const ENDPOINT: u64 = 1 << 21;
+    /// `address` is set too.
+    pub const ADDRESS: u64 = 1 << 22;
+    /// The text follows.
+    pub const TEXT: u64 = 1 << 23;
+    /// The text was longer than `TEXT_MAX` and is cut.
+    pub const TEXT_CUT: u64 = 1 << 24;
+    /// `ruled` says what a rule did.
+    pub const RULED: u64 = 1 << 25;
+    /// That rule's name follows the text.
+    pub const RULE_NAME: u64 = 1 << 26;
 }
 
 /// Why no content descriptor comes with an event; 0 where one does, or none was granted.

@@ -3,8 +3,7 @@
 //! A sensor gives its notices in the order in which the kernel made them, and says a [`Loss`] at the
 //! place where notices are missing. Two sensors have no order between them but [`Notice::kernel_time`].
 
-use std::net::IpAddr;
-
+pub use outrigger_api::record::{Endpoint, RuleOutcome};
 use outrigger_api::{Event, FileKey, Loss, ProcessKey};
 
 use crate::identity::Credentials;
@@ -51,17 +50,6 @@ pub struct Notice {
     pub wanted: Option<u64>,
 }
 
-/// The address of a socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Endpoint {
-    /// As `AF_*`.
-    pub family: u16,
-    /// Of IPv4 and IPv6.
-    pub address: Option<IpAddr>,
-    /// Of IPv4 and IPv6, in the machine's byte order.
-    pub port: u16,
-}
-
 /// What a rule made of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ruled {
@@ -71,17 +59,6 @@ pub struct Ruled {
     pub generation: u64,
     /// The rule's number in the set.
     pub rule: u16,
-}
-
-/// What a rule did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RuleOutcome {
-    /// The event was allowed by it.
-    Allowed,
-    /// The event was denied.
-    Denied,
-    /// The event would have been denied: the rule is in Monitor mode.
-    WouldDeny,
 }
 
 impl Notice {
@@ -112,6 +89,10 @@ impl Notice {
 
 /// One thing that a sensor says.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all are notices: a box for each would cost more"
+)]
 pub enum Seen {
     /// Something happened.
     Notice(Notice),

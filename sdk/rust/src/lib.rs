@@ -61,6 +61,7 @@ pub use content::{Content, ContentAbsent, READ_AHEAD_MAX};
 pub use engine::{Engine, Judgement, Loaded, Loader};
 pub use notice::{Notice, Pressure};
 pub use outrigger_api::record::notice::DecidedBy;
+pub use outrigger_api::record::{Endpoint, RuleOutcome};
 pub use outrigger_api::{
     Answer, CaseId, Event, EventSet, FileKey, Loss, LossCause, Lost, ProcessKey, Verdict,
 };

@@ -5,7 +5,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use outrigger_api::record::notice::{DecidedBy, NoticeRecord, PressureRecord};
-use outrigger_api::{Answer, CaseId, Event, FileKey, ProcessKey};
+use outrigger_api::record::{Endpoint, RuleOutcome};
+use outrigger_api::{Answer, CaseId, Event, FileKey, ProcessKey, attribute};
 
 /// Something that has happened. Nobody waits for the engine. What the manifest did not ask for, or the
 /// sensor does not know, is `None`: absent is not empty.
@@ -74,7 +75,7 @@ impl<'a> Notice<'a> {
         self.record.path.as_deref().map(as_path)
     }
 
-    /// The object's path after a rename, as [`Self::path`].
+    /// The other path of the event, as [`Self::path`]: of a rename the new one.
     pub fn new_path(&self) -> Option<&'a Path> {
         self.record.new_path.as_deref().map(as_path)
     }
@@ -82,6 +83,46 @@ impl<'a> Notice<'a> {
     /// How a process ended, as `wait(2)` has it.
     pub fn status(&self) -> Option<i32> {
         self.record.status
+    }
+
+    /// The process that it was done to, where it was done to one.
+    pub fn target(&self) -> Option<ProcessKey> {
+        self.record.target
+    }
+
+    /// That process's id in the host's namespace: to show, never a key.
+    pub fn target_pid(&self) -> Option<u32> {
+        self.record.target_pid
+    }
+
+    /// The address that it was done to, where it was done to one.
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        self.record.endpoint
+    }
+
+    /// The argument called `name`, as the catalogue's page has it, if it is a number or a flag (0 or 1).
+    /// `None` too where the event has no such argument.
+    pub fn number(&self, name: &str) -> Option<u64> {
+        match argument(self.event, name)? {
+            attribute::Place::Value0 => self.record.values[0],
+            attribute::Place::Value1 => self.record.values[1],
+            _ => None,
+        }
+    }
+
+    /// The argument called `name`, as the catalogue's page has it, if it is a text: bytes, which need not be
+    /// UTF-8; cut at 4,096. `None` too where the event has no such argument.
+    pub fn text(&self, name: &str) -> Option<&'a [u8]> {
+        match argument(self.event, name)? {
+            attribute::Place::Text => self.record.text.as_deref(),
+            attribute::Place::NewPath => self.record.new_path.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// What a rule did about it, if one did, and the rule's name where the host told it.
+    pub fn ruled(&self) -> Option<(RuleOutcome, Option<&'a str>)> {
+        self.record.ruled.map(|outcome| (outcome, self.record.rule.as_deref()))
     }
 
     /// Where the operation was decided: what became of it, and who decided.
@@ -116,6 +157,11 @@ impl Pressure {
     pub fn share(&self) -> u32 {
         self.share
     }
+}
+
+/// Where the argument of this name stands.
+fn argument(event: Event, name: &str) -> Option<attribute::Place> {
+    attribute::arguments(event).iter().find(|one| one.name == name).map(|one| one.place)
 }
 
 fn as_path(bytes: &[u8]) -> &Path {

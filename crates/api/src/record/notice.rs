@@ -7,8 +7,10 @@
 use zerocopy::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout, Unaligned};
 
+use super::argument::{self, ARGUMENTS_MAX};
 use super::{
-    EVENT_HEADER, EventHeader, EventRecord, PATH_MAX, RecordError, VERSION, present, write_event,
+    Arguments, EVENT_HEADER, Endpoint, EventHeader, EventRecord, PATH_MAX, RecordError,
+    RuleOutcome, VERSION, present, write_event,
 };
 use crate::catalogue::{Event, EventSet};
 use crate::key::{CaseId, FileKey, ProcessKey};
@@ -19,8 +21,8 @@ use crate::verdict::Answer;
 pub const GAP: u16 = 0x0001;
 /// Stands where an event's number does, in a [`PressureLayout`].
 pub const PRESSURE: u16 = 0x0002;
-/// Longest notice record, in bytes: one with two of the longest paths.
-pub const NOTICE_MAX: usize = EVENT_HEADER + PATH_MAX + EXTRA + PATH_MAX;
+/// Longest notice record, in bytes: one with two of the longest paths and the longest arguments.
+pub const NOTICE_MAX: usize = EVENT_HEADER + PATH_MAX + EXTRA + PATH_MAX + ARGUMENTS_MAX;
 /// Most bytes of the records that tell of losses and pressure, one after the other.
 pub const AFTERWORD_MAX: usize = (Event::ALL.len() + LossCause::ALL.len()) * size_of::<GapLayout>()
     + size_of::<PressureLayout>();
@@ -175,6 +177,20 @@ pub struct NoticeRecord {
     pub new_path: Option<Vec<u8>>,
     /// How a process ended, as `wait(2)` has it.
     pub status: Option<i32>,
+    /// The object, where it is a process.
+    pub target: Option<ProcessKey>,
+    /// Its process id in the host's pid namespace.
+    pub target_pid: Option<u32>,
+    /// The numbers of the event, as [`crate::attribute::arguments`] names them.
+    pub values: [Option<u64>; 2],
+    /// The object, where it is an address.
+    pub endpoint: Option<Endpoint>,
+    /// The text of the event, cut at [`super::TEXT_MAX`].
+    pub text: Option<Vec<u8>>,
+    /// What a rule did about it.
+    pub ruled: Option<RuleOutcome>,
+    /// That rule's name, cut at [`super::RULE_NAME_MAX`].
+    pub rule: Option<String>,
 }
 
 /// A gap as an engine reads it.
@@ -201,24 +217,33 @@ pub struct PressureRecord {
     pub share: u32,
 }
 
+/// What follows the header of a notice.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NoticeTail<'a> {
+    /// The object's path; cut at [`PATH_MAX`].
+    pub path: Option<&'a [u8]>,
+    /// Whichever of its fields the header's bits name.
+    pub extra: Option<NoticeExtra>,
+    /// The object's other path; cut at [`PATH_MAX`].
+    pub new_path: Option<&'a [u8]>,
+    /// The event's arguments.
+    pub arguments: Arguments<'a>,
+}
+
 /// Writes a notice into `out`; returns the record's length.
 ///
 /// Sets in `header` what [`write_event`] sets, `phase`, and the bits of what follows the path; of
-/// `extra`, `new_path_len`. Paths over [`PATH_MAX`] bytes are cut.
+/// `tail.extra`, `new_path_len`.
 ///
 /// # Panics
 ///
 /// If `out` is shorter than [`NOTICE_MAX`].
-pub fn write_notice(
-    header: &mut EventHeader,
-    path: Option<&[u8]>,
-    extra: Option<NoticeExtra>,
-    new_path: Option<&[u8]>,
-    out: &mut [u8],
-) -> usize {
+pub fn write_notice(header: &mut EventHeader, tail: NoticeTail<'_>, out: &mut [u8]) -> usize {
+    let NoticeTail { path, extra, new_path, arguments } = tail;
     header.phase = 1;
     let mut bits = header.present.get();
-    bits &= !(present::EXTRA | present::NEW_PATH | present::NEW_PATH_CUT);
+    bits &= !(present::EXTRA | present::NEW_PATH | present::NEW_PATH_CUT | argument::BITS);
+    bits |= arguments.bits();
     if extra.is_some() || new_path.is_some() {
         bits |= present::EXTRA;
     }
@@ -231,17 +256,21 @@ pub fn write_notice(
         bits |= present::NEW_PATH_CUT;
     }
     header.present = bits.into();
-    let at = write_event(header, path, out);
-    if bits & present::EXTRA == 0 {
-        return at;
+    let mut len = write_event(header, path, out);
+    if bits & present::EXTRA != 0 {
+        let mut extra = extra.unwrap_or_else(NoticeExtra::new_zeroed);
+        extra.new_path_len =
+            u32::try_from(kept.len()).expect("a path is shorter than PATH_MAX").into();
+        let path_at = len + EXTRA;
+        let end = path_at + kept.len();
+        out[len..path_at].copy_from_slice(extra.as_bytes());
+        out[path_at..end].copy_from_slice(kept);
+        len = end.next_multiple_of(8);
+        out[end..len].fill(0);
     }
-    let mut extra = extra.unwrap_or_else(NoticeExtra::new_zeroed);
-    extra.new_path_len = u32::try_from(kept.len()).expect("a path is shorter than PATH_MAX").into();
-    let path_at = at + EXTRA;
-    let len = (path_at + kept.len()).next_multiple_of(8);
-    out[at..path_at].copy_from_slice(extra.as_bytes());
-    out[path_at..path_at + kept.len()].copy_from_slice(kept);
-    out[path_at + kept.len()..len].fill(0);
+    if bits & present::ARGUMENTS != 0 {
+        len += arguments.write(&mut out[len..]);
+    }
     let whole = u32::try_from(len).expect("a record is shorter than NOTICE_MAX");
     header.len = whole.into();
     out[..4].copy_from_slice(&whole.to_le_bytes());
@@ -279,23 +308,31 @@ impl NoticeRecord {
         let (header, path, rest) = EventHeader::split(bytes)?;
         let bits = header.present.get();
         let has = |bit: u64| bits & bit != 0;
+        let short = |want: usize| RecordError::Length {
+            got: bytes.len(),
+            want: EVENT_HEADER.saturating_add(want),
+        };
+        // Each part begins at the next multiple of eight, counted from the header, which is one itself.
+        let mut at = path.len().next_multiple_of(8);
         let (extra, new_path) = if has(present::EXTRA) {
-            let skipped = path.len().next_multiple_of(8);
-            let short = |want: usize| RecordError::Length {
-                got: bytes.len(),
-                want: EVENT_HEADER.saturating_add(want),
-            };
-            let tail = rest.get(skipped..).ok_or_else(|| short(skipped + EXTRA))?;
-            let (extra, tail) = NoticeExtra::ref_from_prefix(tail)
-                .map_err(|_| short(skipped.saturating_add(EXTRA)))?;
+            let path_at = at + EXTRA;
+            let tail = rest.get(at..).ok_or_else(|| short(path_at))?;
+            let (extra, tail) = NoticeExtra::ref_from_prefix(tail).map_err(|_| short(path_at))?;
             let len = extra.new_path_len.get() as usize;
             let new_path = tail
                 .get(..len)
                 .filter(|_| len <= PATH_MAX)
-                .ok_or_else(|| short(skipped.saturating_add(EXTRA).saturating_add(len)))?;
+                .ok_or_else(|| short(path_at.saturating_add(len)))?;
+            at = (path_at + len).next_multiple_of(8);
             (Some(extra), new_path)
         } else {
             (None, &[][..])
+        };
+        let said = if has(present::ARGUMENTS) {
+            let tail = rest.get(at..).unwrap_or_default();
+            argument::Read::parse(tail, bits).map_err(|want| short(at.saturating_add(want)))?
+        } else {
+            argument::Read::default()
         };
         let more = |bit: u64| extra.filter(|_| has(bit));
         let answer = match header.outcome {
@@ -319,6 +356,13 @@ impl NoticeRecord {
             path: has(present::PATH).then(|| path.to_vec()),
             new_path: has(present::NEW_PATH).then(|| new_path.to_vec()),
             status: more(present::STATUS).map(|extra| extra.status.get().cast_signed()),
+            target: said.target,
+            target_pid: said.target_pid,
+            values: said.values,
+            endpoint: said.endpoint,
+            text: said.text,
+            ruled: said.ruled,
+            rule: said.rule,
         })
     }
 }
@@ -426,145 +470,5 @@ fn check_prefix(got: usize, len: u32, version: u16) -> Result<(), RecordError> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn extra() -> NoticeExtra {
-        let mut extra = NoticeExtra::new_zeroed();
-        extra.parent = [7; 16];
-        extra.parent_pid = 41.into();
-        extra.status = 256.into();
-        extra
-    }
-
-    fn header(event: Event, bits: u64) -> EventHeader {
-        let mut header = EventHeader::new_zeroed();
-        header.event = event.number().into();
-        header.present = bits.into();
-        header.pid = 42.into();
-        header
-    }
-
-    fn notice(bytes: &[u8]) -> NoticeRecord {
-        match RingRecord::parse(bytes) {
-            Ok(RingRecord::Notice(notice)) => notice,
-            other => panic!("no notice: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn a_notice_comes_back_as_it_was_written() {
-        let mut out = [0; NOTICE_MAX];
-        let bits = present::PID | present::PARENT | present::PARENT_PID;
-        let mut header = header(Event::FileRename, bits);
-
-        let len =
-            write_notice(&mut header, Some(b"/a/old"), Some(extra()), Some(b"/b/new"), &mut out);
-        let read = notice(&out[..len]);
-
-        assert_eq!((read.event, read.case, read.pid), (Some(Event::FileRename), None, Some(42)));
-        assert_eq!((read.parent, read.parent_pid), (Some(ProcessKey([7; 16])), Some(41)));
-        assert_eq!(read.path.as_deref(), Some(&b"/a/old"[..]));
-        assert_eq!(read.new_path.as_deref(), Some(&b"/b/new"[..]));
-        // Its bit was not set, so it is absent, whatever stands there.
-        assert_eq!(read.status, None);
-    }
-
-    #[test]
-    fn the_longest_notice_has_two_cut_paths() {
-        let mut out = [0; NOTICE_MAX];
-        let long = [b'a'; PATH_MAX + 1];
-
-        let len = write_notice(
-            &mut header(Event::FileRename, 0),
-            Some(&long),
-            None,
-            Some(&long),
-            &mut out,
-        );
-        let read = notice(&out[..len]);
-
-        assert_eq!(len, NOTICE_MAX);
-        assert_eq!(read.new_path.map(|path| path.len()), Some(PATH_MAX));
-    }
-
-    #[test]
-    fn a_notice_of_what_was_asked_names_its_case_and_what_became_of_it() {
-        let mut out = [0; NOTICE_MAX];
-        let mut header = header(Event::FileOpen, 0);
-        header.case = 9.into();
-        (header.outcome, header.decided_by) = (2, DecidedBy::Fallback as u8);
-
-        let len = write_notice(&mut header, None, None, None, &mut out);
-        let read = notice(&out[..len]);
-
-        assert_eq!(read.case, CaseId::new(9));
-        assert_eq!(read.outcome, Some((Answer::Deny, DecidedBy::Fallback)));
-    }
-
-    #[test]
-    fn an_exit_status_keeps_its_sign() {
-        let mut out = [0; NOTICE_MAX];
-        let mut extra = extra();
-        extra.status = (-2_i32).cast_unsigned().into();
-
-        let mut header = header(Event::ProcessExit, present::STATUS);
-        let len = write_notice(&mut header, None, Some(extra), None, &mut out);
-
-        assert_eq!(notice(&out[..len]).status, Some(-2));
-    }
-
-    #[test]
-    fn gaps_and_pressure_come_back_as_they_were_written() {
-        let events = EventSet::EMPTY.with(Event::ProcessFork).with(Event::FileUnlink);
-        for lost in [Lost::Exactly(7), Lost::AtLeast(1), Lost::Unknown] {
-            let loss = Loss { events, lost, cause: LossCause::KernelQueue };
-            let bytes = GapLayout::new(&loss, 5);
-            let read = RingRecord::parse(bytes.as_bytes());
-            assert_eq!(read, Ok(RingRecord::Gap(GapRecord { sequence: 0, host_time: 5, loss })));
-        }
-
-        let pressure = PressureRecord { sequence: 0, host_time: 3, waiting: 75, share: 100 };
-        let read = RingRecord::parse(PressureLayout::new(75, 100, 3).as_bytes());
-        assert_eq!(read, Ok(RingRecord::Pressure(pressure)));
-    }
-
-    #[test]
-    fn a_loss_that_means_nothing_is_refused() {
-        let events = EventSet::EMPTY.with(Event::ProcessFork);
-        let loss = Loss { events, lost: Lost::Unknown, cause: LossCause::HostBusy };
-        let mut layout = GapLayout::new(&loss, 5);
-        layout.certainty = 4;
-
-        let read = RingRecord::parse(layout.as_bytes());
-
-        assert_eq!(read, Err(RecordError::Loss { certainty: 4, cause: 2 }));
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_parse_or_are_refused(
-            mut bytes in prop::collection::vec(any::<u8>(), 0..EVENT_HEADER + EXTRA + 64),
-            kind in 0_u16..3,
-        ) {
-            if let Some(place) = bytes.get_mut(6..8).filter(|_| kind > 0) {
-                place.copy_from_slice(&kind.to_le_bytes());
-            }
-            if let Some(place) = bytes.get_mut(..0) {
-                place.fill(0);
-            }
-            let _ = RingRecord::parse(&bytes);
-        }
-
-        #[test]
-        fn a_damaged_notice_never_panics(at in 0..EVENT_HEADER + EXTRA + 16, value: u8) {
-            let mut out = [0; NOTICE_MAX];
-            let mut header = header(Event::FileRename, present::PARENT);
-            let len = write_notice(&mut header, Some(b"/old"), Some(extra()), Some(b"/new"), &mut out);
-            out[at] = value;
-            let _ = RingRecord::parse(&out[..len]);
-        }
-    }
-}
+#[path = "notice_tests.rs"]
+mod tests;

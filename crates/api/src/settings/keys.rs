@@ -79,15 +79,17 @@ pub(super) enum Field {
     Path,
     Credentials,
     Attributes,
+    Arguments,
 }
 pub(super) const FIELD_WORDS: &[(&str, Field)] = &[
     ("path", Field::Path),
     ("credentials", Field::Credentials),
     ("attributes", Field::Attributes),
+    ("arguments", Field::Arguments),
 ];
 pub(super) const FIELDS: List = List {
     name: "fields",
-    of: "\"path\", \"credentials\", \"attributes\"",
+    of: "\"path\", \"credentials\", \"attributes\", \"arguments\"",
     max: FIELD_WORDS.len(),
     example: "[\"path\"]",
 };

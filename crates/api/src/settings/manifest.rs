@@ -80,6 +80,9 @@ pub struct Fields {
     pub credentials: bool,
     /// The object's size, owner, permissions and times.
     pub attributes: bool,
+    /// What the event carries besides subject and object: [`crate::attribute::arguments`], and the address
+    /// of an endpoint.
+    pub arguments: bool,
 }
 
 /// What an engine may use.
@@ -190,6 +193,7 @@ fn read_manifest(top: &Section<'_>, folder: PathBuf) -> Option<(Manifest, usize)
         path: fields.contains(&Field::Path),
         credentials: fields.contains(&Field::Credentials),
         attributes: fields.contains(&Field::Attributes),
+        arguments: fields.contains(&Field::Arguments),
     };
     let interprets = interprets::read(top, fields);
     let (name, place) = name?;

@@ -33,7 +33,7 @@ degrade_to = "notify"
 needs = "rule"
 
 [needs]
-fields = ["path", "credentials", "attributes"]
+fields = ["path", "credentials", "attributes", "arguments"]
 content = true
 read = ["/usr/share/zoneinfo", "/etc/ssl/certs/"]
 

@@ -36,7 +36,7 @@ fn every_key_of_a_manifest_is_taken() {
                 degrade_to: Some(Need::Notify),
             },
         ],
-        fields: Fields { path: true, credentials: true, attributes: true },
+        fields: Fields { path: true, credentials: true, attributes: true, arguments: true },
         content: true,
         read: vec![PathBuf::from("/usr/share/zoneinfo"), PathBuf::from("/etc/ssl/certs")],
         program: PathBuf::from("/opt/scan/bin/scan"),
@@ -227,8 +227,8 @@ fn a_field_that_no_event_has_is_refused() {
     refused(
         "\"credentials\", ",
         "\"credential\", ",
-        "needs.fields[1]: \"credential\" is not allowed: \"path\", \"credentials\" or \
-         \"attributes\"; did you mean \"credentials\"?",
+        "needs.fields[1]: \"credential\" is not allowed: \"path\", \"credentials\", \
+         \"attributes\" or \"arguments\"; did you mean \"credentials\"?",
     );
 }
 

@@ -36,7 +36,7 @@ use super::engines::{Engine, Link, Presence};
 use super::history::{Decider, EntryVote};
 use super::ledger::{self, Ending};
 
-pub(crate) use self::tell::{Decided, Ear, tell_one};
+pub(crate) use self::tell::{Decided, Ear, RuleNames, tell_one};
 pub(crate) use super::shadows::Judged;
 
 /// Cases in engines' hands at a time. Enough to keep eight openers and two processors busy; small, since
@@ -171,6 +171,7 @@ pub(crate) struct Core {
     news: Vec<News>,
     /// An engine is to be told of a loss.
     owing: bool,
+    pub(crate) rule_names: RuleNames,
 }
 
 /// The questions that wait, by their token.
@@ -208,6 +209,7 @@ impl Core {
             wake: Vec::new(),
             news: Vec::new(),
             owing: false,
+            rule_names: RuleNames::default(),
         }
     }
 

@@ -278,6 +278,11 @@ impl Host {
         self.shadows.leave(Copied::Question(Box::new(shown)));
     }
 
+    /// What rules are called that those in shadow are told of.
+    pub(super) fn name_rules_to_shadows(&self, generation: u64, names: Vec<String>) {
+        lock(&self.shadows.plane).rule_names.switch(generation, names);
+    }
+
     /// Tells those in shadow what engines were told.
     pub(super) fn tell_shadows(&self, seen: &[Seen], now: u64) {
         if !self.shadows.is_empty() {

@@ -5,8 +5,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 
 use outrigger_sdk::kit::{Ask, Host, PATIENCE, Tell, Told};
 use outrigger_sdk::{
-    Engine, Event, EventSet, Judgement, Loss, LossCause, Lost, Notice, Pressure, ProcessKey,
-    Question,
+    Endpoint, Engine, Event, EventSet, Judgement, Loss, LossCause, Lost, Notice, Pressure,
+    ProcessKey, Question, RuleOutcome,
 };
 
 /// What the engine under test saw, in the order in which it did.
@@ -117,6 +117,50 @@ fn a_notice_says_what_the_host_told() {
     let ended = seen.recv_timeout(PATIENCE).expect("told");
     assert_eq!(renamed, ("/a".to_owned(), "/b".to_owned(), None, None));
     assert_eq!(ended, (String::new(), String::new(), Some(9), Some(77)));
+}
+
+#[test]
+fn a_notice_gives_arguments_by_their_names() {
+    struct Reader(Sender<Vec<String>>);
+    impl Engine for Reader {
+        fn name(&self) -> &str {
+            "reader"
+        }
+
+        fn version(&self) -> &str {
+            "1"
+        }
+
+        fn judge(&mut self, _question: &Question<'_>) -> Judgement {
+            Judgement::allow()
+        }
+
+        fn notice(&mut self, notice: &Notice<'_>) {
+            let said = vec![
+                format!("{:?} {:?}", notice.target(), notice.target_pid()),
+                format!("{:?} {:?}", notice.number("protocol"), notice.number("type")),
+                format!("{:?} {:?}", notice.text("target"), notice.number("target")),
+                format!("{:?}", notice.endpoint().and_then(|end| end.address)),
+                format!("{:?}", notice.ruled()),
+            ];
+            self.0.send(said).expect("the test listens");
+        }
+    }
+    let (saw, seen) = channel();
+    let mut host = Host::dock(Reader(saw), "/nowhere");
+    let endpoint = Endpoint { family: 2, address: Some([192, 0, 2, 9].into()), port: 53 };
+
+    host.tell(Tell::new(Event::ProcessSignal).target(ProcessKey([5; 16]), 55));
+    host.tell(Tell::new(Event::FileSymlink).text("target", "/etc/shadow"));
+    let connect = Tell::new(Event::NetConnect).endpoint(endpoint).number("protocol", 17);
+    host.tell(connect.ruled(RuleOutcome::WouldDeny, "no-dns"));
+
+    let [signal, link, connect] = [(); 3].map(|()| seen.recv_timeout(PATIENCE).expect("told"));
+    assert_eq!(signal[0], format!("Some({:?}) Some(55)", ProcessKey([5; 16])));
+    assert_eq!((&*signal[1], &*signal[3], &*signal[4]), ("None None", "None", "None"));
+    assert_eq!(link[2], format!("Some({:?}) None", b"/etc/shadow"));
+    assert_eq!((&*connect[1], &*connect[3]), ("Some(17) None", "Some(192.0.2.9)"));
+    assert_eq!(connect[4], "Some((WouldDeny, Some(\"no-dns\")))");
 }
 
 #[test]

@@ -4,13 +4,13 @@
 //! engine's ring has no room for is dropped, counted in its books, and told by its ring as soon as there is
 //! room ([`outrigger_dock::Feed`]).
 
-use outrigger_api::record::notice::{DecidedBy, NoticeExtra, write_notice};
-use outrigger_api::record::{EventHeader, present};
+use outrigger_api::record::notice::{DecidedBy, NoticeExtra, NoticeTail, write_notice};
+use outrigger_api::record::{Arguments, EventHeader, RuleOutcome, present};
 use outrigger_api::settings::Fields;
 use outrigger_api::{Answer, CaseId, EventSet, FailureReason, Loss, LossCause, Lost};
 use outrigger_decision::EngineIndex;
 use outrigger_dock::Told;
-use outrigger_sensor::notice::{Notice, Seen};
+use outrigger_sensor::notice::{Notice, Ruled, Seen};
 use zerocopy::FromZeros as _;
 
 use super::{Core, News};
@@ -49,7 +49,7 @@ impl Core {
         seen: impl Iterator<Item = (&'a Seen, Option<Decided>)> + Clone,
         now: u64,
     ) {
-        let Self { engines, record, news, .. } = self;
+        let Self { engines, record, news, rule_names, .. } = self;
         for (place, engine) in engines.iter_mut().enumerate() {
             if engine.told.is_empty() {
                 continue;
@@ -57,7 +57,14 @@ impl Core {
             let Engine { told, fields, state, books, .. } = engine;
             // One that is not docked has no ring: what it is told begins with its next start.
             let Presence::Docked(link) = state else { continue };
-            let ear = Ear { link, told: *told, fields: *fields, books: Some(books) };
+            let ear = Ear {
+                link,
+                number: place,
+                told: *told,
+                fields: *fields,
+                names: rule_names,
+                books: Some(books),
+            };
             if let Err(error) = tell_one(ear, seen.clone(), now, record)
                 && let Some(index) = EngineIndex::new(place)
             {
@@ -75,8 +82,11 @@ impl Core {
 /// A process that is told of things.
 pub(crate) struct Ear<'a> {
     pub(crate) link: &'a mut Link,
+    /// Its engine's number, which is its bit where a sensor says who wants to be told.
+    pub(crate) number: usize,
     pub(crate) told: EventSet,
     pub(crate) fields: Fields,
+    pub(crate) names: &'a RuleNames,
     /// Where what it is told is entered, if anywhere.
     pub(crate) books: Option<&'a mut Books>,
 }
@@ -92,14 +102,14 @@ pub(crate) fn tell_one<'a>(
     now: u64,
     record: &mut [u8],
 ) -> Result<(), outrigger_dock::PushError> {
-    let Ear { link, told, fields, mut books } = ear;
+    let Ear { link, number, told, fields, names, mut books } = ear;
     if !link.is_sound() {
         return Ok(());
     }
     for (seen, decided) in seen {
         match seen {
-            Seen::Notice(notice) if told.contains(notice.event) => {
-                let len = write(notice, decided, fields, now, record);
+            Seen::Notice(notice) if told.contains(notice.event) && wanted(notice, number) => {
+                let len = write(notice, decided, fields, names, now, record);
                 let done = link.events.tell(notice.event, &mut record[..len], now)?;
                 match (done, &mut books) {
                     (_, None) => {}
@@ -129,11 +139,39 @@ pub(crate) fn tell_one<'a>(
     Ok(())
 }
 
+/// Whether the engine of this number is among those that the sensor says want it.
+fn wanted(notice: &Notice, number: usize) -> bool {
+    let bit = u32::try_from(number).ok().and_then(|number| 1_u64.checked_shl(number));
+    notice.wanted.is_none_or(|wanted| bit.is_some_and(|bit| wanted & bit != 0))
+}
+
+/// The names of the rules of the sets that a notice may still speak of: the one in force and the one before.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct RuleNames {
+    sets: [(u64, Vec<String>); 2],
+}
+
+impl RuleNames {
+    /// From now on the set of this generation is in force, with rules of these names in their order.
+    pub(crate) fn switch(&mut self, generation: u64, names: Vec<String>) {
+        self.sets.swap(0, 1);
+        self.sets[0] = (generation, names);
+    }
+
+    /// What the rule that decided is called.
+    pub(crate) fn of(&self, ruled: Ruled) -> Option<&str> {
+        let (_, names) =
+            self.sets.iter().find(|(generation, _)| *generation == ruled.generation)?;
+        names.get(usize::from(ruled.rule)).map(String::as_str)
+    }
+}
+
 /// Writes one notice for an engine that wants `fields`; the record's length.
 fn write(
     notice: &Notice,
     decided: Option<Decided>,
     fields: Fields,
+    names: &RuleNames,
     now: u64,
     record: &mut [u8],
 ) -> usize {
@@ -147,6 +185,9 @@ fn write(
         header.case = decided.case.get().into();
         header.outcome = if decided.answer == Answer::Allow { 1 } else { 2 };
         header.decided_by = decided.by as u8;
+    } else if let Some(outcome) = notice.ruled.and_then(|ruled| decisive(ruled.outcome)) {
+        header.outcome = outcome;
+        header.decided_by = DecidedBy::Rule as u8;
     }
     if let Some(process) = notice.process {
         header.process = process.0;
@@ -181,5 +222,96 @@ fn write(
     header.present = bits.into();
     let [path, new_path] =
         [&notice.path, &notice.new_path].map(|path| path.as_deref().filter(|_| fields.path));
-    write_notice(&mut header, path, more.then_some(extra), new_path, record)
+    let arguments = Arguments {
+        target: notice.target,
+        target_pid: (notice.target_pid != 0).then_some(notice.target_pid),
+        ruled: notice.ruled.map(|ruled| ruled.outcome),
+        rule: notice.ruled.and_then(|ruled| names.of(ruled)),
+        ..Arguments::default()
+    };
+    let arguments = match fields.arguments {
+        true => Arguments {
+            values: notice.values,
+            endpoint: notice.endpoint,
+            text: notice.text.as_deref(),
+            ..arguments
+        },
+        false => arguments,
+    };
+    let tail = NoticeTail { path, extra: more.then_some(extra), new_path, arguments };
+    write_notice(&mut header, tail, record)
+}
+
+/// What a rule that decided made of the operation, as a header has it.
+const fn decisive(outcome: RuleOutcome) -> Option<u8> {
+    match outcome {
+        RuleOutcome::Allowed => Some(1),
+        RuleOutcome::Denied => Some(2),
+        RuleOutcome::WouldDeny => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use outrigger_api::Event;
+    use outrigger_api::record::notice::{NOTICE_MAX, NoticeRecord, RingRecord};
+    use outrigger_sensor::notice::Endpoint;
+
+    use super::*;
+
+    fn connect(outcome: RuleOutcome) -> Notice {
+        Notice {
+            endpoint: Some(Endpoint {
+                family: 2,
+                address: Some(IpAddr::from([192, 0, 2, 1])),
+                port: 53,
+            }),
+            values: [Some(17), Some(2)],
+            ruled: Some(Ruled { outcome, generation: 3, rule: 1 }),
+            ..Notice::new(Event::NetConnect, 5)
+        }
+    }
+
+    fn told(notice: &Notice, fields: Fields) -> NoticeRecord {
+        let mut names = RuleNames::default();
+        names.switch(3, vec!["first".to_owned(), "no-dns".to_owned()]);
+        names.switch(4, vec!["another".to_owned()]);
+        let mut record = [0; NOTICE_MAX];
+        let len = write(notice, None, fields, &names, 9, &mut record);
+        match RingRecord::parse(&record[..len]) {
+            Ok(RingRecord::Notice(notice)) => notice,
+            other => panic!("no notice: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_a_rule_of_the_set_before_did_is_told_by_its_name() {
+        let denied = told(&connect(RuleOutcome::Denied), Fields::default());
+        let monitored = told(&connect(RuleOutcome::WouldDeny), Fields::default());
+
+        assert_eq!(denied.outcome, Some((Answer::Deny, DecidedBy::Rule)));
+        assert_eq!(denied.rule.as_deref(), Some("no-dns"));
+        assert_eq!((monitored.outcome, monitored.ruled), (None, Some(RuleOutcome::WouldDeny)));
+    }
+
+    #[test]
+    fn arguments_go_to_those_who_ask_for_them() {
+        let notice = connect(RuleOutcome::Allowed);
+
+        let without = told(&notice, Fields::default());
+        let with = told(&notice, Fields { arguments: true, ..Fields::default() });
+
+        assert_eq!((without.endpoint, without.values), (None, [None, None]));
+        assert_eq!((with.endpoint, with.values), (notice.endpoint, notice.values));
+    }
+
+    #[test]
+    fn a_sensor_that_filters_says_who_wants_it() {
+        let notice = Notice { wanted: Some(0b10), ..Notice::new(Event::NetConnect, 5) };
+
+        assert!(!wanted(&notice, 0) && wanted(&notice, 1) && !wanted(&notice, 64));
+        assert!(wanted(&Notice::new(Event::NetConnect, 5), 64));
+    }
 }

@@ -14,7 +14,7 @@ use outrigger_sensor::notice::Seen;
 
 use super::Shown;
 use super::pairs::{Pair, Pairs};
-use crate::host::core::{Decided, Ear, News, tell_one, write};
+use crate::host::core::{Decided, Ear, News, RuleNames, tell_one, write};
 use crate::host::engines::Link;
 
 /// Verdicts that are taken from one at a look.
@@ -63,6 +63,7 @@ pub(crate) struct Wants {
 pub(super) struct Plane {
     shadows: Vec<Option<Box<Shadow>>>,
     news: Vec<News>,
+    pub(super) rule_names: RuleNames,
 }
 
 /// A version in shadow, docked.
@@ -130,7 +131,7 @@ impl Plane {
 
     /// Shows a question to those whose engines it was for.
     pub(super) fn show(&mut self, mut shown: Shown, now: u64) {
-        let Self { shadows, news } = self;
+        let Self { shadows, news, .. } = self;
         shown.intake.deadline = now.saturating_add(shown.budget);
         for one in &shown.said {
             let shadow = shadows.get_mut(one.engine.get()).and_then(Option::as_mut);
@@ -148,10 +149,17 @@ impl Plane {
         seen: impl Iterator<Item = (&'a Seen, Option<Decided>)> + Clone,
         now: u64,
     ) {
-        let Self { shadows, news } = self;
+        let Self { shadows, news, rule_names } = self;
         for shadow in shadows.iter_mut().flatten() {
-            let Shadow { link, wants, record, .. } = &mut **shadow;
-            let ear = Ear { link, told: wants.told, fields: wants.fields, books: None };
+            let Shadow { index, link, wants, record, .. } = &mut **shadow;
+            let ear = Ear {
+                link,
+                number: index.get(),
+                told: wants.told,
+                fields: wants.fields,
+                names: rule_names,
+                books: None,
+            };
             if !wants.told.is_empty()
                 && let Err(error) = tell_one(ear, seen.clone(), now, record)
             {
@@ -162,7 +170,7 @@ impl Plane {
 
     /// Takes what they have said, ends what is compared, and settles what they are owed.
     pub(super) fn look(&mut self, now: u64) {
-        let Self { shadows, news } = self;
+        let Self { shadows, news, .. } = self;
         for shadow in shadows.iter_mut().flatten() {
             if let Err(broken) = shadow.hear(now) {
                 news.push(shadow.give_up(broken));
