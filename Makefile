@@ -54,7 +54,7 @@ test: ## format, lints, layers, reference pages, and every test
 	cargo build --quiet --profile checked --workspace --bins
 	cargo test --quiet --profile checked --workspace
 
-vm: ## boot virtual machines (KERNEL=6.1), protect their whole root and break the platform there; JOBS=name: some
+vm: ## boot virtual machines, break the platform there and cause every event; KERNEL="6.1 6.12 7", JOBS=name: some
 	tools/setup.sh vm
 	cargo build --quiet --profile checked --bins $(STARTED) --package outrigger-faults --package outrigger-vm-tests
 	$(BUILT)/checked/outrigger-vm $(JOBS)

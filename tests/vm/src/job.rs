@@ -35,6 +35,10 @@ pub(crate) struct Job {
     pub(crate) failing: Failing,
     /// Whether what the command prints is the result, to be shown.
     pub(crate) shows_output: bool,
+    /// Whether it measures time, so that no other guest may run beside it.
+    pub(crate) measures: bool,
+    /// Whether it is run on every kernel, and not on the oldest alone unless others are asked for.
+    pub(crate) everywhere: bool,
 }
 
 /// How the guest comes up.
@@ -124,6 +128,8 @@ pub(crate) fn of_this_repository() -> Result<Vec<Job>> {
             boot,
             failing: Failing::Ends,
             shows_output: false,
+            measures: true,
+            everywhere: false,
         })
     };
     let mut jobs = vec![
@@ -147,6 +153,8 @@ pub(crate) fn of_this_repository() -> Result<Vec<Job>> {
         boot: Boot::Script,
         failing: Failing::Ends,
         shows_output: true,
+        measures: true,
+        everywhere: false,
     });
     Ok(jobs)
 }

@@ -62,6 +62,24 @@ pub struct Beat {
     pub programs_failed: u64,
 }
 
+/// The name of the fact that says what was proven of an event, a [`Proven`] as JSON.
+pub const COVERAGE: &str = "coverage";
+
+/// What a guest proved of one event by causing it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proven {
+    /// Its name.
+    pub event: String,
+    /// It was told, with the right subject and object.
+    pub told: bool,
+    /// Rules on object, user and lineage each denied it, and let pass what they do not match.
+    pub ruled: bool,
+    /// An agent was asked, and its answer was obeyed.
+    pub asked: bool,
+    /// What the kernel refused the sensor, where something is missing.
+    pub missing: Option<String>,
+}
+
 /// The line of a beat.
 ///
 /// # Errors

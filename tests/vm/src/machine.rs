@@ -47,15 +47,23 @@ pub(crate) enum Next {
     Enough,
 }
 
-/// Boots `kernel` on a throw-away copy of `root` and runs the job; whether all of it held.
+/// Boots `kernel` on a throw-away copy of `root` and runs the job; whether all of it held, and what was said to
+/// have happened there. `label` stands before every line that is told meanwhile.
 ///
 /// # Errors
 ///
 /// If the guest cannot be started.
-pub(crate) fn run(kernel: &Kernel, root: &Path, job: &Job, verbose: bool) -> Result<bool> {
-    say(format_args!("vm {} on {} ...", job.name, kernel.release));
+pub(crate) fn run(
+    kernel: &Kernel,
+    root: &Path,
+    job: &Job,
+    verbose: bool,
+    label: String,
+) -> Result<(bool, Vec<(String, String)>)> {
+    say(format_args!("{label}vm {} on {} ...", job.name, kernel.release));
     let start = Instant::now();
-    let mut report = Report { shows: verbose || job.shows_output, ..Report::default() };
+    let shows = verbose || job.shows_output;
+    let mut report = Report { shows, label, ..Report::default() };
     let (end, console) = watch(kernel, root, job, &mut |line| match report.take(line) {
         Said::Exit(code) => Next::Ended(code),
         _ => Next::Listen,
@@ -78,8 +86,9 @@ pub(crate) fn run(kernel: &Kernel, root: &Path, job: &Job, verbose: bool) -> Res
         End::Enough => "FAILED: it was stopped".to_owned(),
     };
     let took = start.elapsed().as_secs_f64();
-    say(format_args!("vm {} on {} ... {what} ({took:.0} s)", job.name, kernel.release));
-    Ok(held)
+    let label = &report.label;
+    say(format_args!("{label}vm {} on {} ... {what} ({took:.0} s)", job.name, kernel.release));
+    Ok((held, report.facts))
 }
 
 /// Boots `kernel` on a throw-away copy of `root`, runs the job and hands each line of the guest to `take`;
@@ -181,7 +190,8 @@ impl Guest {
         let mut command = Command::new("qemu-system-x86_64");
         command
             // Emulated, whatever the machine has: stock kernels do not start under a nested KVM.
-            .args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2"])
+            .args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"])
+            .args(["-smp", &kernel.processors().to_string()])
             .args(["-m", &job.memory_mib.to_string()])
             .args(["-nodefaults", "-nographic", "-display", "none"])
             .args((job.failing != Failing::BootsAgain).then_some("-no-reboot"))
@@ -266,6 +276,8 @@ fn lines_of(output: ChildStdout) -> Receiver<String> {
 #[derive(Default)]
 struct Report {
     shows: bool,
+    label: String,
+    facts: Vec<(String, String)>,
     held: usize,
     failed: usize,
     text: Vec<String>,
@@ -274,17 +286,19 @@ struct Report {
 impl Report {
     fn take(&mut self, line: &str) -> Said {
         let said = Said::parse(line);
+        let label = &self.label;
         match &said {
-            Said::Up(seconds) => say(format_args!("  up after {seconds} s")),
+            Said::Up(seconds) => say(format_args!("{label}  up after {seconds} s")),
             Said::Result(outcome) => {
                 let word = if outcome.held { "ok    " } else { "FAILED" };
-                say(format_args!("  {word} {}: {}", outcome.name, outcome.detail));
+                say(format_args!("{label}  {word} {}: {}", outcome.name, outcome.detail));
                 *(if outcome.held { &mut self.held } else { &mut self.failed }) += 1;
             }
-            Said::Exit(_) | Said::Beat(_) | Said::Fact(..) => {}
+            Said::Exit(_) | Said::Beat(_) => {}
+            Said::Fact(name, text) => self.facts.push((name.clone(), text.clone())),
             Said::Text(text) => {
                 if self.shows {
-                    say(format_args!("  {text}"));
+                    say(format_args!("{label}  {text}"));
                 }
                 self.text.push(text.clone());
             }

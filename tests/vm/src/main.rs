@@ -1,7 +1,7 @@
 //! Boots a virtual machine with a kernel and a root file system of its own, and runs tests there.
 //!
 //! ```text
-//! outrigger-vm [FILTER]…                      the jobs of this repository whose name holds a filter
+//! outrigger-vm [FILTER]…                      the jobs of this repository whose name holds a filter, on every kernel
 //! outrigger-vm run --name X -- COMMAND …      any command, as root in the guest
 //! outrigger-vm versus                         the kernel against the dock
 //! outrigger-vm prepare                        fetches the kernel and makes the root file system, if need be
@@ -12,9 +12,11 @@
 //! times are 3 to 30 times those of a machine.
 
 mod archive;
+mod coverage;
 mod job;
 mod kernel;
 mod machine;
+mod queue;
 mod root;
 mod store;
 mod versus;
@@ -29,6 +31,7 @@ use outrigger_testkit::figures::say;
 
 use crate::job::{Boot, Failing, File, Job};
 use crate::kernel::Kernel;
+use crate::queue::{Done, Task};
 use crate::store::Store;
 
 /// Boots a virtual machine and runs tests there.
@@ -45,8 +48,10 @@ struct Arguments {
 
 #[derive(Debug, clap::Args)]
 struct Place {
-    /// Kernels to boot, with spaces between: a name, or the paths of Debian packages joined by commas.
-    #[arg(long, env = "KERNEL", default_value = "6.1", value_delimiter = ' ', global = true)]
+    /// Kernels to boot, with spaces between: a name, or the paths of Debian packages joined by commas. Without
+    /// it all that have a name, of which one that is not to be had is skipped; a command of one's own, and the
+    /// kernel against the dock, are run on the oldest.
+    #[arg(long, env = "KERNEL", value_delimiter = ' ', global = true)]
     kernel: Vec<String>,
     /// Where what was fetched and made is kept.
     #[arg(long, env = "OUTRIGGER_VM_CACHE", global = true)]
@@ -94,60 +99,116 @@ enum Command {
 fn main() -> Result<ExitCode> {
     let Arguments { place, filters, command } = Arguments::parse();
     let store = Store::open(place.cache.clone())?;
-    let jobs = match command {
-        None => job::of_this_repository()?,
-        Some(Command::Prepare) => Vec::new(),
+    match command {
+        None => matrix(&store, &place, &filters),
+        Some(Command::Prepare) => {
+            root(&store)?;
+            kernels(&store, &place, true)?;
+            Ok(ExitCode::SUCCESS)
+        }
         Some(Command::Versus { report, filters }) => {
             let report = report.unwrap_or_else(versus::default_report);
-            return versus(&store, &place, &report, &filters);
+            versus(&store, &place, &report, &filters)
         }
-        Some(Command::Run { name, with, limit, memory, systemd, command }) => vec![Job {
-            name,
-            files: with.iter().map(|text| File::parse(text)).collect::<Result<_>>()?,
-            setup: Vec::new(),
-            command,
-            limit: Duration::from_secs(limit),
-            memory_mib: memory,
-            boot: if systemd { Boot::Systemd } else { Boot::Script },
-            failing: Failing::Ends,
-            shows_output: true,
-        }],
-    };
+        Some(Command::Run { name, with, limit, memory, systemd, command }) => {
+            let job = Job {
+                name,
+                files: with.iter().map(|text| File::parse(text)).collect::<Result<_>>()?,
+                setup: Vec::new(),
+                command,
+                limit: Duration::from_secs(limit),
+                memory_mib: memory,
+                boot: if systemd { Boot::Systemd } else { Boot::Script },
+                failing: Failing::Ends,
+                shows_output: true,
+                measures: false,
+                everywhere: true,
+            };
+            let (kernels, skipped) = kernels(&store, &place, false)?;
+            let tasks: Vec<Task<'_>> =
+                kernels.iter().map(|kernel| Task { kernel, job: &job }).collect();
+            let done = queue::run(&tasks, &root(&store)?, place.verbose)?;
+            Ok(told(&done, &skipped))
+        }
+    }
+}
+
+/// Runs the jobs of this repository whose name holds a filter.
+fn matrix(store: &Store, place: &Place, filters: &[String]) -> Result<ExitCode> {
+    let jobs = job::of_this_repository()?;
     let wanted = |job: &&Job| {
         filters.is_empty() || filters.iter().any(|filter| job.name.contains(filter.as_str()))
     };
     let chosen: Vec<&Job> = jobs.iter().filter(wanted).collect();
     ensure!(
-        jobs.is_empty() || !chosen.is_empty(),
+        !chosen.is_empty(),
         "no job's name holds {}; there are: {}",
         filters.join(" or "),
         jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>().join(", ")
     );
-    let root = root(&store)?;
-    let mut broken = Vec::new();
-    for name in &place.kernel {
-        let kernel = kernel(&store, name)?;
-        for job in &chosen {
-            if !machine::run(&kernel, &root, job, place.verbose)? {
-                broken.push(format!("{} on {}", job.name, kernel.release));
+    let (kernels, skipped) = kernels(store, place, true)?;
+    let root = root(store)?;
+    let mut tasks = Vec::new();
+    for (number, kernel) in kernels.iter().enumerate() {
+        // On a kernel that was asked for by name everything is run.
+        let here = |job: &&&Job| job.everywhere || number == 0 || !place.kernel.is_empty();
+        tasks.extend(chosen.iter().filter(here).map(|&job| Task { kernel, job }));
+    }
+    let done = queue::run(&tasks, &root, place.verbose)?;
+    let proven = coverage::gather(&done)?;
+    let code = told(&done, &skipped);
+    Ok(if proven { code } else { ExitCode::FAILURE })
+}
+
+/// The kernels that were asked for, or `all` that have a name, or else the oldest of them; and which of them are
+/// not to be had, and why.
+///
+/// # Errors
+///
+/// If one that was given as packages cannot be unpacked, or none is to be had.
+fn kernels(store: &Store, place: &Place, all: bool) -> Result<(Vec<Kernel>, Vec<String>)> {
+    let mut names: Vec<&str> = place.kernel.iter().map(String::as_str).collect();
+    if names.is_empty() {
+        let count = if all { kernel::NAMED.len() } else { 1 };
+        names.extend(kernel::NAMED.iter().take(count).map(|named| named.name));
+    }
+    let (mut kernels, mut skipped) = (Vec::new(), Vec::new());
+    for name in names {
+        let is_named = kernel::NAMED.iter().any(|named| named.name == name);
+        match kernel(store, name) {
+            Ok(kernel) => kernels.push(kernel),
+            Err(error) if is_named => {
+                let line = format!("the kernel {name} is SKIPPED: {error:#}");
+                say(&line);
+                skipped.push(line);
             }
+            Err(error) => return Err(error),
         }
     }
-    let ran = chosen.len() * place.kernel.len();
-    broken.iter().for_each(|name| say(format_args!("failed: {name}")));
-    say(format_args!("{} jobs held, {} failed", ran - broken.len(), broken.len()));
-    Ok(if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    ensure!(!kernels.is_empty(), "no kernel is to be had:\n{}", skipped.join("\n"));
+    Ok((kernels, skipped))
+}
+
+/// Says what came of it all.
+fn told(done: &[Done<'_>], skipped: &[String]) -> ExitCode {
+    let broken: Vec<&Done<'_>> = done.iter().filter(|done| !done.held).collect();
+    for done in &broken {
+        say(format_args!("failed: {} on {}", done.task.job.name, done.task.kernel.release));
+    }
+    skipped.iter().for_each(say);
+    say(format_args!("{} jobs held, {} failed", done.len() - broken.len(), broken.len()));
+    if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn versus(store: &Store, place: &Place, report: &Path, filters: &[String]) -> Result<ExitCode> {
-    let root = root(store)?;
-    let [name] = place.kernel.as_slice() else {
+    let (kernels, _) = kernels(store, place, false)?;
+    let [kernel] = kernels.as_slice() else {
         bail!(
             "the kernel against the dock is played on one kernel at a time, not on {:?}",
             place.kernel
         )
     };
-    let held = versus::run(store, &kernel(store, name)?, &root, report, filters, place.verbose)?;
+    let held = versus::run(store, kernel, &root(store)?, report, filters, place.verbose)?;
     Ok(if held { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

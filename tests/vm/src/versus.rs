@@ -168,6 +168,8 @@ fn job(play: &Play, module: Option<&Path>, folder: &TempDir) -> Result<Job> {
         boot: Boot::Script,
         failing: play.failing,
         shows_output: false,
+        measures: true,
+        everywhere: false,
     })
 }
 
