@@ -42,7 +42,8 @@ fn build() -> Result<(), String> {
     for family in &families {
         let object = out.join(format!("lsm-{family}.bpf.o"));
         compile(&folder, &format!("lsm/{family}.bpf.c"), &object)?;
-        let _ = writeln!(table, "    ({family:?}, &Aligned(*include_bytes!({:?}))),", path(&object));
+        let _ =
+            writeln!(table, "    ({family:?}, &Aligned(*include_bytes!({:?}))),", path(&object));
     }
     table.push_str("]\n");
     write(&out.join("lsm.rs"), &table)

@@ -48,7 +48,8 @@ pub struct Feed {
     /// Notices are dropped until half of the share is free.
     dropping: bool,
     /// Dropped since the last gap record, by event.
-    dropped: [u64; Event::ALL.len()],
+    // On the heap: a feed is moved about with its engine.
+    dropped: Box<[u64; Event::ALL.len()]>,
     /// What others lost and this engine was not told yet; at most one per cause.
     lost: Vec<Loss>,
 }
@@ -73,7 +74,7 @@ impl Feed {
             told: 0,
             pressed: false,
             dropping: false,
-            dropped: [0; Event::ALL.len()],
+            dropped: Box::new([0; Event::ALL.len()]),
             lost: Vec::with_capacity(LossCause::ALL.len()),
         }
     }
