@@ -17,6 +17,7 @@ type Page = (&'static str, fn() -> String);
 const PAGES: &[Page] = &[
     ("docs/reference/events.md", events),
     ("docs/reference/failures.md", failures),
+    ("docs/reference/policy.cedarschema", outrigger_policy::schema_text),
     ("docs/reference/system-calls.md", system_calls),
 ];
 

@@ -32,6 +32,7 @@ const LAYERS: &[&[Layer]] = &[
     ],
     &[
         Layer { folder: "crates/supervisor", on: &["crates/api", "crates/dock", "crates/sandbox"] },
+        Layer { folder: "crates/policy", on: &["crates/api", "crates/decision"] },
         Layer { folder: "crates/fleet", on: &["crates/api", "crates/update"] },
         Layer { folder: "sdk/rust", on: &["crates/api", "crates/dock"] },
         Layer { folder: "sdk/c", on: &["sdk/rust"] },
@@ -55,7 +56,14 @@ const LAYERS: &[&[Layer]] = &[
         Layer { folder: "engines/*", on: &["sdk/rust", "sdk/c"] },
         Layer {
             folder: "crates/cli",
-            on: &["crates/api", "crates/sensor", "crates/supervisor", "crates/update"],
+            on: &[
+                "crates/api",
+                "crates/decision",
+                "crates/policy",
+                "crates/sensor",
+                "crates/supervisor",
+                "crates/update",
+            ],
         },
     ],
 ];

@@ -22,6 +22,7 @@ mod layout;
 mod marks;
 mod normal;
 mod ranges;
+pub mod reading;
 mod rule;
 mod tables;
 
