@@ -36,7 +36,7 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 /* Set by the loader, constant to the verifier. */
-const volatile struct plane_settings settings;
+const volatile struct plane_settings settings SEC(".rodata.settings");
 
 #include "identify.bpf.h"
 #include "ring.bpf.h"
@@ -72,6 +72,7 @@ struct work {
 	__u32 unused;
 	struct rules_room room;
 	struct facts facts;
+	struct plane_record shape[0]; /* none: puts the record into the type information */
 };
 
 struct {

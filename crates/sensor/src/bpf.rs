@@ -9,7 +9,7 @@
 //!
 //! A wake-up costs the process that forks more than everything else the programs do. So there is one
 //! for the first record that comes while the reader sleeps. Then the reader looks by itself, every
-//! [`BATCH`], and is woken only if [a quarter](WATERMARK) of the ring is unread, until a look finds
+//! [`BATCH`], and is woken only if a quarter of the ring is unread, until a look finds
 //! nothing: then it sleeps again. Which of the two it does stands in the page that both sides share.
 //!
 //! # Keys
@@ -18,28 +18,24 @@
 //! older than the sensor. Its parent is the one who forked it, even if that one has ended since; of a
 //! process older than the sensor the one that it has at that time.
 
-mod load;
-mod record;
-mod sys;
+pub(crate) mod load;
+pub(crate) mod reader;
+pub(crate) mod record;
+pub(crate) mod sys;
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use libbpf_rs::{Link, MapCore, Object};
-use outrigger_api::{Event, EventSet, Loss, LossCause, Lost};
-use rustix::event::epoll;
-use rustix::fs::Timespec;
-use rustix::time::{
-    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
-};
+use outrigger_api::{Event, EventSet, Lost};
 
 pub use self::load::Refused;
 use self::load::Settings;
+pub use self::reader::BATCH;
+use self::reader::{Counted, Reader, Record, loss};
 pub use self::record::EVENTS;
-use self::record::{KINDS, Record};
+use self::record::KINDS;
 use crate::notice::Seen;
 
 /// The compiled programs' place, for the test that compares both sides' types.
@@ -49,17 +45,8 @@ const OBJECT_PATH: &str = concat!(env!("OUT_DIR"), "/process.bpf.o");
 /// Bytes of the ring: some 10,000 forks or exits, 5,000 programs with usual paths.
 pub const RING: u32 = 1 << 20;
 
-/// How long a notice may lie in the ring while others come: the reader's pause between two looks.
-pub const BATCH: Duration = Duration::from_millis(5);
-
-/// The part of the ring that may be unread before the reader is woken from its pause: one in this many.
-const WATERMARK: u32 = 4;
-
-/// Most records read by one [`ProcessSensor::drain`].
-const MOST: usize = 8192;
-
-/// `process.h`: `PROCESS_NEVER` and the value that stands for "at the first record".
-const AT_FIRST: u32 = 1;
+/// Slots of counters (`process.h`: `PROCESS_SLOTS`).
+const SLOTS: usize = 1024;
 
 /// Why there is no process sensor.
 #[derive(Debug, thiserror::Error)]
@@ -93,7 +80,7 @@ pub enum SensorError {
 /// Largest ring.
 const RING_MAX: u32 = 1 << 28;
 
-fn call<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> SensorError {
+pub(crate) fn call<E: Into<io::Error>>(what: &'static str) -> impl FnOnce(E) -> SensorError {
     move |source| SensorError::Call { what, source: source.into() }
 }
 
@@ -122,15 +109,9 @@ pub struct ProcessSensor {
     links: Vec<Link>,
     refused: Vec<Refused>,
     events: EventSet,
-    ring: sys::Ring,
-    page: sys::SharedPage,
-    /// Lost records that were said, by processor and kind.
-    said: Vec<[u64; KINDS]>,
+    reader: Reader<KINDS, SLOTS>,
     /// Runs that the kernel skipped and that were said, by kind.
     skipped: [u64; KINDS],
-    watermark: u32,
-    timer: OwnedFd,
-    poll: OwnedFd,
     object: Object,
 }
 
@@ -151,10 +132,7 @@ impl ProcessSensor {
     ///
     /// As [`Self::open`], and [`SensorError::Ring`].
     pub fn with_ring(bytes: u32) -> Result<Self, SensorError> {
-        let least = rustix::param::page_size();
-        if !bytes.is_power_of_two() || (bytes as usize) < least || bytes > RING_MAX {
-            return Err(SensorError::Ring { bytes, least });
-        }
+        check_ring(bytes)?;
         let settings = settings(bytes)?;
         let (mut possible, mut refused) = (Vec::new(), Vec::new());
         for event in EVENTS {
@@ -172,28 +150,18 @@ impl ProcessSensor {
             map.ok_or(io::ErrorKind::NotFound)
         };
         let shared = fd("shared").map_err(call("the BPF object has no page to share"))?;
-        let page = sys::SharedPage::map(shared.as_fd())
-            .map_err(call("cannot map the BPF programs' page"))?;
         let records = fd("ring").map_err(call("the BPF object has no ring"))?;
-        let ring = sys::Ring::map(records.as_fd(), bytes as usize)
-            .map_err(call("cannot map the BPF ring"))?;
-        let (timer, poll) =
-            poller(records.as_fd()).map_err(call("cannot wait for the BPF ring"))?;
+        let reader = Reader::open(records.as_fd(), bytes, shared.as_fd(), &EVENTS)
+            .map_err(call("cannot map what the BPF programs write to"))?;
 
         let mut sensor = Self {
             links: Vec::new(),
             refused,
             events: EventSet::EMPTY,
-            ring,
-            page,
-            said: vec![[0; KINDS]; sys::SLOTS],
+            reader,
             skipped: [0; KINDS],
-            watermark: bytes / WATERMARK,
-            timer,
-            poll,
             object,
         };
-        sensor.sleep();
         sensor.attach(&possible)?;
         Ok(sensor)
     }
@@ -240,155 +208,59 @@ impl ProcessSensor {
     /// `InvalidData` if the ring holds what the programs cannot have written: the sensor is of no more
     /// use.
     pub fn drain(&mut self, seen: &mut Vec<Seen>) -> io::Result<()> {
-        self.forget_readiness()?;
-        let shared = self.page.get();
-        shared.wake_at.store(self.watermark, Ordering::SeqCst);
-        let count = self.read(seen)?;
-        if count == MOST {
-            return self.look_again(Duration::from_nanos(1));
-        }
-        self.say_the_rest(seen);
-        if count > 0 {
-            return self.look_again(BATCH);
-        }
-        self.sleep();
-        if self.ring.has_more() {
-            // It came in between, and its writer may have seen that nobody wants to be woken yet.
-            return self.look_again(BATCH);
-        }
-        self.look_again(Duration::ZERO)
-    }
-
-    /// From now on the next record wakes.
-    fn sleep(&self) {
-        self.page.get().wake_at.store(AT_FIRST, Ordering::SeqCst);
-    }
-
-    /// Makes the descriptor readable after `pause`; without one (zero), by a record only.
-    fn look_again(&self, pause: Duration) -> io::Result<()> {
-        let once = Itimerspec {
-            it_interval: Timespec { tv_sec: 0, tv_nsec: 0 },
-            it_value: Timespec { tv_sec: 0, tv_nsec: i64::from(pause.subsec_nanos()) },
+        let parse = |bytes: &[u8]| {
+            let parsed = record::parse(bytes)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let record::Record { notice, cpu, lost } = parsed;
+            Ok(Record { notice, cpu, lost: Counted::All(lost) })
         };
-        // Setting it also takes back that it has fired.
-        timerfd_settime(&self.timer, TimerfdTimerFlags::empty(), &once)?;
-        Ok(())
+        let Self { object, events, skipped, .. } = self;
+        self.reader.drain(seen, parse, |seen| say_skipped(object, *events, skipped, seen))
     }
+}
 
-    /// Takes the edge that the ring gave, so that the descriptor is not readable because of it.
-    fn forget_readiness(&self) -> io::Result<()> {
-        let mut events = [const { std::mem::MaybeUninit::uninit() }; 2];
-        epoll::wait(&self.poll, &mut events, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))?;
-        Ok(())
-    }
-
-    fn read(&mut self, seen: &mut Vec<Seen>) -> io::Result<usize> {
-        let Self { ring, said, .. } = self;
-        for count in 0..MOST {
-            let mut parsed = None;
-            if !ring.next(|bytes| parsed = Some(record::parse(bytes)))? {
-                return Ok(count);
-            }
-            let Some(parsed) = parsed else { continue };
-            let Record { notice, cpu, lost } =
-                parsed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-            if let Some(said) = said.get_mut(cpu as usize) {
-                say(said, lost, seen);
-            }
-            seen.push(Seen::Notice(notice));
-        }
-        Ok(MOST)
-    }
-
-    /// What was lost behind the last record of each processor.
-    fn say_the_rest(&mut self, seen: &mut Vec<Seen>) {
-        for (said, losses) in self.said.iter_mut().zip(&self.page.get().losses) {
-            say(said, [0, 1, 2].map(|kind| losses.lost[kind].load(Ordering::Relaxed)), seen);
-        }
-        for program in self.object.progs() {
-            let kind = EVENTS
-                .iter()
-                .position(|&event| load::program(event).is_some_and(|name| program.name() == name));
-            let Some(kind) = kind.filter(|&kind| self.events.contains(EVENTS[kind])) else {
-                continue;
-            };
-            let skipped = sys::skipped_runs(program.as_fd()).unwrap_or(self.skipped[kind]);
-            if skipped != self.skipped[kind] {
-                self.skipped[kind] = skipped;
-                // A run may have been that of a thread, so their number says little.
-                seen.push(loss(EVENTS[kind], Lost::Unknown));
-            }
+/// Says the runs that the kernel skipped since the last look.
+fn say_skipped(
+    object: &Object,
+    events: EventSet,
+    skipped: &mut [u64; KINDS],
+    seen: &mut Vec<Seen>,
+) {
+    for program in object.progs() {
+        let kind = EVENTS
+            .iter()
+            .position(|&event| load::program(event).is_some_and(|name| program.name() == name));
+        let Some(kind) = kind.filter(|&kind| events.contains(EVENTS[kind])) else {
+            continue;
+        };
+        let now = sys::skipped_runs(program.as_fd()).unwrap_or(skipped[kind]);
+        if now != skipped[kind] {
+            skipped[kind] = now;
+            // A run may have been that of a thread, so their number says little.
+            seen.push(loss(EVENTS[kind], Lost::Unknown));
         }
     }
 }
 
-/// Appends what `lost` counts more than was `said`.
-///
-/// A record may count less than was said: it was written before the counters were last looked at.
-fn say(said: &mut [u64; KINDS], lost: [u64; KINDS], seen: &mut Vec<Seen>) {
-    for (kind, (said, lost)) in said.iter_mut().zip(lost).enumerate() {
-        if lost > *said {
-            seen.push(loss(EVENTS[kind], Lost::Exactly(lost - *said)));
-            *said = lost;
-        }
+/// Whether a ring can have this size.
+pub(crate) fn check_ring(bytes: u32) -> Result<(), SensorError> {
+    let least = rustix::param::page_size();
+    if !bytes.is_power_of_two() || (bytes as usize) < least || bytes > RING_MAX {
+        return Err(SensorError::Ring { bytes, least });
     }
-}
-
-const fn loss(event: Event, lost: Lost) -> Seen {
-    Seen::Loss(Loss { events: EventSet::EMPTY.with(event), lost, cause: LossCause::KernelQueue })
-}
-
-/// A timer, and a descriptor that is readable when it fired or the ring's programs woke.
-fn poller(ring: BorrowedFd<'_>) -> io::Result<(OwnedFd, OwnedFd)> {
-    let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
-    let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
-    let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-    // An edge: that records lie in the ring does not wake, only that somebody said so.
-    let edge = epoll::EventFlags::IN | epoll::EventFlags::ET;
-    epoll::add(&poll, ring, epoll::EventData::new_u64(0), edge)?;
-    epoll::add(&poll, &timer, epoll::EventData::new_u64(1), epoll::EventFlags::IN)?;
-    Ok((timer, poll))
+    Ok(())
 }
 
 impl AsFd for ProcessSensor {
     /// Readable when [`ProcessSensor::drain`] is due.
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.poll.as_fd()
+        self.reader.as_fd()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn lost(seen: &[Seen]) -> Vec<(EventSet, Lost)> {
-        seen.iter()
-            .filter_map(|seen| match seen {
-                Seen::Loss(loss) => Some((loss.events, loss.lost)),
-                Seen::Notice(_) => None,
-            })
-            .collect()
-    }
-
-    #[test]
-    fn a_loss_is_said_once_and_only_its_growth() {
-        let (mut said, mut seen) = ([0; KINDS], Vec::new());
-
-        say(&mut said, [2, 0, 0], &mut seen);
-        say(&mut said, [2, 0, 0], &mut seen);
-        say(&mut said, [1, 0, 0], &mut seen);
-        say(&mut said, [5, 0, 1], &mut seen);
-
-        let of = |event| EventSet::EMPTY.with(event);
-        assert_eq!(
-            lost(&seen),
-            [
-                (of(Event::ProcessFork), Lost::Exactly(2)),
-                (of(Event::ProcessFork), Lost::Exactly(3)),
-                (of(Event::ProcessExit), Lost::Exactly(1)),
-            ]
-        );
-    }
 
     #[test]
     fn a_ring_that_no_kernel_has_is_refused_by_its_size() {

@@ -19,6 +19,7 @@ pub mod lease;
 pub mod mounts;
 pub mod notice;
 pub mod page;
+pub mod plane;
 pub mod process;
 pub mod recording;
 mod sys;

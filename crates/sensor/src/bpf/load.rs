@@ -46,7 +46,7 @@ fn hint(kind: libbpf_rs::ErrorKind) -> &'static str {
 
 /// What the programs are told before they are loaded.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     /// Size of the ring in bytes: a power of two, at least a page.
     pub(super) ring: u32,
     pidfs_keys: bool,
@@ -56,7 +56,7 @@ pub(super) struct Settings {
 
 impl Settings {
     /// For this process, whose numbers and keys questions carry too.
-    pub(super) fn of_this_process(ring: u32) -> io::Result<Self> {
+    pub(crate) fn of_this_process(ring: u32) -> io::Result<Self> {
         let inode = rustix::fs::stat("/proc/self/ns/pid")?.st_ino;
         let namespace = if inode == INITIAL_NAMESPACE { 0 } else { inode };
         let namespace = u32::try_from(namespace).map_err(|_| io::ErrorKind::InvalidData)?;
@@ -64,7 +64,7 @@ impl Settings {
     }
 
     /// As `process.h` has them.
-    fn bytes(self) -> [u8; 8] {
+    pub(crate) fn bytes(self) -> [u8; 8] {
         let mut bytes = [0; 8];
         bytes[..4].copy_from_slice(&u32::from(self.pidfs_keys).to_ne_bytes());
         bytes[4..].copy_from_slice(&self.namespace.to_ne_bytes());

@@ -30,15 +30,15 @@ const DELETED: &[u8] = b" (deleted)";
 /// A process's key as the program writes it.
 #[derive(Debug, Clone, Copy, FromBytes, KnownLayout, Immutable)]
 #[repr(C)]
-struct Id {
-    unique: u64,
-    pid: u32,
+pub(crate) struct Id {
+    pub(crate) unique: u64,
+    pub(crate) pid: u32,
     zero: u32,
 }
 
 impl Id {
     /// As [`crate::identity::Subjects::key`] makes it.
-    fn key(self) -> Option<ProcessKey> {
+    pub(crate) fn key(self) -> Option<ProcessKey> {
         let mut key = [0; 16];
         key[..8].copy_from_slice(&self.unique.to_le_bytes());
         key[8..12].copy_from_slice(&self.pid.to_le_bytes());
@@ -131,7 +131,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Record, RecordError> {
 }
 
 /// As [`crate::identity::object`] makes it, from the kernel's own form of a device number.
-fn file_key(device: u32, inode: u64) -> FileKey {
+pub(crate) fn file_key(device: u32, inode: u64) -> FileKey {
     const MINOR_BITS: u32 = 20;
     let (major, minor) = (device >> MINOR_BITS, device & ((1 << MINOR_BITS) - 1));
     let mut key = [0; 32];
@@ -161,7 +161,7 @@ mod tests {
     use libbpf_rs::btf::{Btf, types};
     use proptest::prelude::*;
 
-    use super::super::{OBJECT_PATH, sys};
+    use super::super::{OBJECT_PATH, SLOTS, sys};
     use super::*;
 
     const LEN: usize = size_of::<Header>();
@@ -181,6 +181,9 @@ mod tests {
         let record = parse(&record(1, flags, names)).expect("it is well formed");
         record.notice.path.map(|path| String::from_utf8(path).expect("the names are text"))
     }
+
+    type Losses = sys::Losses<KINDS>;
+    type Shared = sys::Shared<KINDS, SLOTS>;
 
     #[test]
     fn both_sides_see_the_same_fields_at_the_same_places() {
@@ -218,15 +221,18 @@ mod tests {
             ("process_record", "flags", offset_of!(Header, flags)),
             ("process_id", "unique", offset_of!(Id, unique)),
             ("process_id", "pid", offset_of!(Id, pid)),
+            ("process_shared", "wake_at", offset_of!(Shared, wake_at)),
+            ("process_shared", "losses", offset_of!(Shared, losses)),
+            ("process_losses", "lost", offset_of!(Losses, lost)),
         ];
 
-        for (structure, field, at) in own.into_iter().chain(sys::LAYOUT) {
+        for (structure, field, at) in own {
             assert_eq!(offset(structure, field), at, "{structure}.{field}");
         }
         assert_eq!(size("process_record"), LEN);
         assert_eq!(size("process_id"), size_of::<Id>());
-        assert_eq!(size("process_losses"), size_of::<sys::Losses>());
-        assert_eq!(size("process_shared"), size_of::<sys::Shared>());
+        assert_eq!(size("process_losses"), size_of::<Losses>());
+        assert_eq!(size("process_shared"), size_of::<Shared>());
     }
 
     #[test]

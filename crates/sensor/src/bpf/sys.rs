@@ -8,43 +8,28 @@
 use std::io;
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
-#[cfg(test)]
-use std::mem::offset_of;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
-use super::record::KINDS;
-
-/// Slots of counters (`process.h`: `PROCESS_SLOTS`).
-pub(super) const SLOTS: usize = 1024;
-
-/// Counters of one processor, as `process.h` has them.
+/// Counters of one processor, one per kind of record, as `process.h` and `plane_record.h` have them.
 #[derive(Debug)]
-#[repr(C)]
-pub(super) struct Losses {
-    pub(super) lost: [AtomicU64; KINDS],
-    unused: [AtomicU64; 8 - KINDS],
+#[repr(C, align(64))]
+pub(crate) struct Losses<const KINDS: usize> {
+    pub(crate) lost: [AtomicU64; KINDS],
 }
 
-/// What both sides write, as `process.h` has it. Made of atomics only: any bytes are a value of it.
+/// What both sides write, as `process.h` and `plane_record.h` have it. Made of atomics only: any bytes
+/// are a value of it.
 #[derive(Debug)]
 #[repr(C)]
-pub(super) struct Shared {
-    pub(super) wake_at: AtomicU32,
+pub(crate) struct Shared<const KINDS: usize, const SLOTS: usize> {
+    pub(crate) wake_at: AtomicU32,
     unused: [AtomicU32; 15],
-    pub(super) losses: [Losses; SLOTS],
+    pub(crate) losses: [Losses<KINDS>; SLOTS],
 }
-
-/// The layout of [`Shared`] and [`Losses`], to be compared with that of the program.
-#[cfg(test)]
-pub(super) const LAYOUT: [(&str, &str, usize); 3] = [
-    ("process_shared", "wake_at", offset_of!(Shared, wake_at)),
-    ("process_shared", "losses", offset_of!(Shared, losses)),
-    ("process_losses", "lost", offset_of!(Losses, lost)),
-];
 
 /// A mapping, unmapped at the end.
 #[derive(Debug)]
@@ -106,18 +91,18 @@ impl Drop for Mapping {
     }
 }
 
-/// The page beside the ring.
+/// The pages beside the ring.
 #[derive(Debug)]
-pub(super) struct SharedPage(Mapping);
+pub(crate) struct SharedPage<const KINDS: usize, const SLOTS: usize>(Mapping);
 
-impl SharedPage {
+impl<const KINDS: usize, const SLOTS: usize> SharedPage<KINDS, SLOTS> {
     /// Maps the array that holds it.
-    pub(super) fn map(array: BorrowedFd<'_>) -> io::Result<Self> {
-        let len = size_of::<Shared>().next_multiple_of(rustix::param::page_size());
+    pub(crate) fn map(array: BorrowedFd<'_>) -> io::Result<Self> {
+        let len = size_of::<Shared<KINDS, SLOTS>>().next_multiple_of(rustix::param::page_size());
         Ok(Self(Mapping::new(array, 0, len, ProtFlags::READ | ProtFlags::WRITE)?))
     }
 
-    pub(super) fn get(&self) -> &Shared {
+    pub(crate) fn get(&self) -> &Shared<KINDS, SLOTS> {
         // SAFETY: `map` mapped as many bytes, aligned to a page, as long as `self`; `Shared` is made of
         // atomics only, so whatever the kernel or the program writes there is no data race.
         unsafe { self.0.start.cast().as_ref() }
@@ -136,7 +121,7 @@ const HEADER: usize = 8;
 /// The map's first page holds how far the reader has come, the second how far the writers have, and the
 /// ring follows twice, so that a record that passes its end can be read in one piece.
 #[derive(Debug)]
-pub(super) struct Ring {
+pub(crate) struct Ring {
     reader: Mapping,
     writers: Mapping,
     size: usize,
@@ -144,7 +129,7 @@ pub(super) struct Ring {
 
 impl Ring {
     /// Maps a ring of `size` bytes, a power of two.
-    pub(super) fn map(ring: BorrowedFd<'_>, size: usize) -> io::Result<Self> {
+    pub(crate) fn map(ring: BorrowedFd<'_>, size: usize) -> io::Result<Self> {
         let page = rustix::param::page_size();
         let reader = Mapping::new(ring, 0, page, ProtFlags::READ | ProtFlags::WRITE)?;
         let writers = Mapping::new(ring, page, page + 2 * size, ProtFlags::READ)?;
@@ -152,7 +137,7 @@ impl Ring {
     }
 
     /// Whether a record is there or being written.
-    pub(super) fn has_more(&self) -> bool {
+    pub(crate) fn has_more(&self) -> bool {
         // The other half of the programs' barrier: what was stored before is seen by whoever reserves
         // a record that is not seen here.
         std::sync::atomic::fence(Ordering::SeqCst);
@@ -165,7 +150,7 @@ impl Ring {
     /// # Errors
     ///
     /// `InvalidData` if its length is beyond the ring: the memory is not what it should be.
-    pub(super) fn next(&mut self, take: impl FnOnce(&[u8])) -> io::Result<bool> {
+    pub(crate) fn next(&mut self, take: impl FnOnce(&[u8])) -> io::Result<bool> {
         let page = rustix::param::page_size();
         loop {
             let at = self.reader.counter().load(Ordering::Relaxed);
@@ -194,7 +179,7 @@ impl Ring {
 }
 
 /// How often the kernel skipped a program because it was running on that processor already.
-pub(super) fn skipped_runs(program: BorrowedFd<'_>) -> io::Result<u64> {
+pub(crate) fn skipped_runs(program: BorrowedFd<'_>) -> io::Result<u64> {
     let mut info = libbpf_sys::bpf_prog_info::default();
     let mut len = u32::try_from(size_of_val(&info)).expect("it is some hundred bytes");
     // SAFETY: `info` is plain numbers, zeroed (so it names no memory to fill), and `len` is its length;
@@ -211,14 +196,14 @@ pub(super) fn skipped_runs(program: BorrowedFd<'_>) -> io::Result<u64> {
 
 /// Holds every signal back from the calling thread until it is dropped.
 #[derive(Debug)]
-pub(super) struct WithoutSignals {
+pub(crate) struct WithoutSignals {
     before: libc::sigset_t,
     /// A mask belongs to its thread.
     stays: PhantomData<*const ()>,
 }
 
 impl WithoutSignals {
-    pub(super) fn begin() -> Self {
+    pub(crate) fn begin() -> Self {
         let mut all = MaybeUninit::uninit();
         // SAFETY: fills the set that it is given.
         unsafe { libc::sigfillset(all.as_mut_ptr()) };

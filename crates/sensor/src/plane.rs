@@ -1,0 +1,268 @@
+//! The second plane: every event that a BPF program of ours can see, and rules that decide in the kernel.
+//!
+//! The programs (`bpf/lsm/`) hang at the kernel's security hooks. Of what somebody wants they put the
+//! facts together, evaluate the rules in force, and write a record for whoever is told; they wait for
+//! nobody. Other programs, at the scheduler's tracepoints, keep who forked each process and what it has
+//! run. They are loaded where the kernel takes no program at a security hook too.
+//!
+//! # What is found out
+//!
+//! [`probe`] loads every program, each alone if its family does not load as a whole, so that what the
+//! kernel refuses costs one event. Whether programs at security hooks are called at all is found by
+//! calling one.
+//!
+//! # Invariants
+//!
+//! - Only what somebody wants is attached, and an attached program does nothing for an event that nobody
+//!   wants.
+//! - Our own processes ([`Plane::set_own`]), and the kernel's, are never evaluated.
+//! - Every record that is not told is counted, by event and processor, and said where it is missing.
+
+mod kernel;
+mod load;
+mod record;
+mod subject;
+mod table;
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use libbpf_rs::{Iter, IterOpts, Link, MapCore, MapFlags, MapHandle, Object};
+use outrigger_api::coverage::Gap;
+use outrigger_api::{Event, EventSet};
+
+pub use self::record::{RecordError, parse};
+pub use self::subject::{MARKS_TIMED, Marks, Subject};
+use crate::bpf::reader::{Counted, Reader, Record};
+use crate::bpf::{RING, SensorError, call, check_ring};
+use crate::notice::Seen;
+
+/// Events that there is room for (`plane_record.h`: `PLANE_EVENTS`).
+const KINDS: usize = 64;
+/// Slots of counters (`plane_record.h`: `PLANE_SLOTS`).
+const SLOTS: usize = 256;
+/// `enum plane_want`.
+const TELL: u32 = 1;
+const RULE: u32 = 2;
+
+/// What a plane is told before its programs are loaded.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Bytes of the ring: a power of two, at least a page.
+    pub ring: u32,
+    /// The secret by which programs' paths are hashed in lineages; the one that rules are compiled with.
+    pub lineage_key: [u8; 16],
+    /// Process ids of our own processes, see [`Plane::set_own`].
+    pub own: Vec<u32>,
+}
+
+impl Default for Settings {
+    /// The usual ring, and a key that is no secret: for what compiles no rules.
+    fn default() -> Self {
+        Self { ring: RING, lineage_key: [0; 16], own: vec![std::process::id()] }
+    }
+}
+
+/// Why an event is not told of or not decided here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{why}")]
+pub struct Refused {
+    /// The event.
+    pub event: Event,
+    /// Why: what the kernel refused, or what it lacks.
+    pub why: String,
+}
+
+/// What was found for one event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trial {
+    /// The event.
+    pub event: Event,
+    /// Whether it can be told of.
+    pub told: Result<(), Refused>,
+    /// Whether rules can decide it.
+    pub ruled: Result<(), Refused>,
+    /// What of it passes unseen all the same.
+    pub gaps: Vec<Gap>,
+}
+
+/// What this kernel lets the plane do for each event of the catalogue, in its order. Needs root.
+///
+/// # Errors
+///
+/// If what every program needs is not to be had: the reason stands for all events.
+pub fn probe() -> Result<Vec<Trial>, SensorError> {
+    let base = load::Base::load(&Settings::default())?;
+    Ok(load::try_all(&base).1)
+}
+
+/// The programs of the second plane, loaded; attached as far as somebody wants their events.
+#[derive(Debug)]
+pub struct Plane {
+    // Dropped first: hooks before what remembers processes. Each with its place among the programs.
+    attached: Vec<(usize, Link)>,
+    _identity: Vec<Link>,
+    programs: load::Loaded,
+    trials: Vec<Trial>,
+    reader: Reader<KINDS, SLOTS>,
+    wants: MapHandle,
+    subjects: MapHandle,
+    own: MapHandle,
+    wanted: [u32; KINDS],
+    /// Keeps the maps that all programs share.
+    base: load::Base,
+}
+
+impl Plane {
+    /// Loads what this kernel takes, and begins to remember processes, those that are there included.
+    ///
+    /// # Errors
+    ///
+    /// If processes cannot be remembered: without it the rest is of no use. That the kernel takes no
+    /// program at a security hook is none; [`Self::trials`] says so.
+    pub fn open(settings: &Settings) -> Result<Self, SensorError> {
+        check_ring(settings.ring)?;
+        let base = load::Base::load(settings)?;
+        let map = |name: &'static str| {
+            base.map(name).map_err(call("the BPF programs lack a map that they share"))
+        };
+        let (ring, shared) = (map("plane_ring")?, map("plane_shared")?);
+        let reader = Reader::open(ring.as_fd(), settings.ring, shared.as_fd(), Event::ALL)
+            .map_err(call("cannot map what the BPF programs write to"))?;
+        let (programs, trials) = load::try_all(&base);
+        let mut plane = Self {
+            attached: Vec::new(),
+            _identity: Vec::new(),
+            programs,
+            trials,
+            reader,
+            wants: map("wants")?,
+            subjects: map("subjects")?,
+            own: map("own")?,
+            wanted: [0; KINDS],
+            base,
+        };
+        plane.set_own(&settings.own).map_err(call("cannot say which processes are our own"))?;
+        plane.remember_processes()?;
+        Ok(plane)
+    }
+
+    /// Attaches what remembers processes, then fills in those that were there before: whoever is forked
+    /// in between gets its memory from a parent that is filled in then.
+    fn remember_processes(&mut self) -> Result<(), SensorError> {
+        let programs: Vec<_> = self.base.object().progs_mut().collect();
+        let (seed, hooks): (Vec<_>, Vec<_>) =
+            programs.into_iter().partition(|program| program.name() == load::SEED);
+        for program in hooks {
+            self._identity.push(program.attach().map_err(SensorError::Load)?);
+        }
+        for program in seed {
+            let link = program.attach_iter_with_opts(IterOpts::None).map_err(SensorError::Load)?;
+            let mut walk = Iter::new(&link).map_err(SensorError::Load)?;
+            // It writes nothing: reading to the end is what makes it go.
+            walk.read_to_end(&mut Vec::new()).map_err(call("cannot walk over the processes"))?;
+        }
+        Ok(())
+    }
+
+    /// What was found for each event.
+    pub fn trials(&self) -> &[Trial] {
+        &self.trials
+    }
+
+    /// From now on tells of the events `tell`, and rules decide the events `rule`; as far as this kernel
+    /// lets it.
+    ///
+    /// # Errors
+    ///
+    /// If a program that was loaded cannot be attached; what was wanted before and still is stays.
+    pub fn attach(&mut self, tell: EventSet, rule: EventSet) -> io::Result<()> {
+        let want = |event: Event| {
+            let told = if tell.contains(event) { TELL } else { 0 };
+            let ruled = if rule.contains(event) { RULE } else { 0 };
+            told | ruled
+        };
+        for &event in Event::ALL {
+            self.set_want(event, want(event))?;
+        }
+        let wanted: Vec<bool> = self.programs.events().map(|event| want(event) != 0).collect();
+        self.attached.retain(|(place, _)| wanted.get(*place) == Some(&true));
+        for (place, _) in wanted.iter().enumerate().filter(|(_, wanted)| **wanted) {
+            if self.attached.iter().all(|(attached, _)| *attached != place) {
+                self.attached.push((place, self.programs.attach(place)?));
+            }
+        }
+        Ok(())
+    }
+
+    fn set_want(&mut self, event: Event, want: u32) -> io::Result<()> {
+        let Some(known) = self.wanted.get_mut(event.index()) else { return Ok(()) };
+        if *known != want {
+            let index = u32::try_from(event.index()).map_err(io::Error::other)?;
+            self.wants
+                .update(&index.to_ne_bytes(), &want.to_ne_bytes(), MapFlags::ANY)
+                .map_err(io::Error::other)?;
+            *known = want;
+        }
+        Ok(())
+    }
+
+    /// The events that a program is attached for.
+    pub fn attached(&self) -> EventSet {
+        let events: Vec<Event> = self.programs.events().collect();
+        self.attached.iter().filter_map(|(place, _)| events.get(*place).copied()).collect()
+    }
+
+    /// These processes are our own, as long as they live: nothing that they do is evaluated or told.
+    /// Those they fork are not.
+    ///
+    /// # Errors
+    ///
+    /// `ESRCH` if there is no such process.
+    pub fn set_own(&self, pids: &[u32]) -> io::Result<()> {
+        for &pid in pids {
+            let pidfd = crate::identity::handle(pid)?;
+            let key = pidfd.as_raw_fd().to_ne_bytes();
+            self.own.update(&key, &1u32.to_ne_bytes(), MapFlags::ANY).map_err(io::Error::other)?;
+        }
+        Ok(())
+    }
+
+    /// What is remembered of a process, from its pidfd; `None` of one that has ended.
+    pub fn subject(&self, pidfd: BorrowedFd<'_>) -> Option<Subject> {
+        let key = pidfd.as_raw_fd().to_ne_bytes();
+        Subject::parse(&self.subjects.lookup(&key, MapFlags::ANY).ok()??)
+    }
+
+    /// Appends what has been seen since the last call to `seen`, in its order; never waits.
+    ///
+    /// To be called when [`AsFd::as_fd`] is readable, and once before it is waited for.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidData` if the ring holds what the programs cannot have written: the plane is of no more
+    /// use.
+    pub fn drain(&mut self, seen: &mut Vec<Seen>) -> io::Result<()> {
+        let parse = |bytes: &[u8]| {
+            let parsed = record::read(bytes)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let record::Parsed { notice, cpu, lost } = parsed;
+            let kind = notice.event.index();
+            Ok(Record { notice, cpu, lost: Counted::One(kind, lost) })
+        };
+        self.reader.drain(seen, parse, |_| {})
+    }
+
+    /// The loaded object with the maps that all programs share, for who changes the rules.
+    #[expect(dead_code, reason = "the switch of rules uses it")]
+    pub(crate) fn shared(&self) -> &Object {
+        self.base.object()
+    }
+}
+
+impl AsFd for Plane {
+    /// Readable when [`Plane::drain`] is due.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
+    }
+}
