@@ -42,6 +42,17 @@ struct bpf_dynptr {
 	__u64 opaque[2];
 } __attribute__((aligned(8)));
 
+/* What programs of sockets' addresses are given; addresses and ports in the network's byte order. */
+struct bpf_sock_addr {
+	__u32 user_family;
+	__u32 user_ip4;
+	__u32 user_ip6[4];
+	__u32 user_port;
+	__u32 family;
+	__u32 type;
+	__u32 protocol;
+};
+
 /* linux/sched.h, linux/sched/signal.h */
 #define PF_KTHREAD 0x00200000
 #define SIGNAL_GROUP_EXIT 0x00000004
@@ -73,6 +84,10 @@ typedef struct {
 	__u32 val;
 } kgid_t;
 
+typedef struct {
+	__u64 val; /* two halves until Linux 6.3 */
+} kernel_cap_t;
+
 struct ns_common {
 	unsigned int inum;
 };
@@ -93,8 +108,17 @@ struct pid {
 };
 
 struct cred {
+	kuid_t uid;
+	kgid_t gid;
+	kuid_t suid;
+	kgid_t sgid;
 	kuid_t euid;
 	kgid_t egid;
+	kuid_t fsuid;
+	kgid_t fsgid;
+	kernel_cap_t cap_inheritable;
+	kernel_cap_t cap_permitted;
+	kernel_cap_t cap_effective;
 };
 
 struct signal_struct {
@@ -137,7 +161,13 @@ struct mm_struct {
 	struct file *exe_file;
 };
 
+/* Of x86: where the call came from. */
+struct thread_info {
+	__u32 status;
+};
+
 struct task_struct {
+	struct thread_info thread_info;
 	unsigned int flags;
 	int exit_code;
 	int pid;
@@ -147,6 +177,7 @@ struct task_struct {
 	struct pid *thread_pid;
 	__u64 start_boottime;
 	const struct cred *real_cred;
+	const struct cred *cred;
 	struct signal_struct *signal;
 	struct mm_struct *mm;
 	struct nsproxy *nsproxy;
@@ -155,6 +186,38 @@ struct task_struct {
 
 struct list_head {
 	struct list_head *next;
+};
+
+struct rlimit {
+	unsigned long rlim_cur;
+};
+
+struct timespec64 {
+	__s64 tv_sec;
+};
+
+struct perf_event_attr {
+	__u32 type;
+};
+
+/* uapi/linux/bpf.h: what BPF_PROG_LOAD is given begins so */
+union bpf_attr {
+	struct {
+		__u32 prog_type;
+	};
+};
+
+/* Of x86, and of arm64. */
+struct pt_regs {
+	unsigned long cx;
+	unsigned long dx;
+	unsigned long si;
+	unsigned long orig_ax;
+};
+
+struct pt_regs___arm64 {
+	__u64 regs[31];
+	int syscallno;
 };
 
 struct hlist_bl_node {
@@ -234,6 +297,56 @@ struct bpf_iter__task {
 
 struct linux_binprm {
 	struct file *file;
+	struct cred *cred;
+};
+
+struct vm_area_struct {
+	unsigned long vm_flags;
+	struct file *vm_file;
+};
+
+/* net/sock.h, linux/net.h, linux/socket.h, net/af_unix.h */
+struct in6_addr {
+	__u8 bytes[16];
+};
+
+struct sock_common {
+	__be32 skc_rcv_saddr;
+	__u16 skc_num; /* the own port, in the machine's byte order */
+	unsigned short skc_family;
+	struct in6_addr skc_v6_rcv_saddr;
+};
+
+struct sock {
+	struct sock_common __sk_common;
+	__u16 sk_type;
+	__u16 sk_protocol;
+};
+
+struct socket {
+	short type;
+	struct sock *sk;
+};
+
+struct msghdr {
+	void *msg_name;
+	int msg_namelen;
+	unsigned int msg_flags;
+};
+
+struct sockaddr_un {
+	unsigned short sun_family;
+};
+
+struct unix_address {
+	int len;
+	struct sockaddr_un name[0];
+};
+
+struct unix_sock {
+	struct unix_address *addr;
+	struct path path;
+	struct sock *peer;
 };
 
 #pragma clang attribute pop

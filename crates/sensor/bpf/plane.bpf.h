@@ -253,6 +253,31 @@ static __always_inline int facts_in_memory(struct facts *f)
 	return dentry == BPF_CORE_READ(dentry, d_parent) && dentry != BPF_CORE_READ(mnt, mnt_root);
 }
 
+/* The object would be a file, and there is none, or it is not known where. */
+static __always_inline void facts_nowhere(struct facts *f)
+{
+	facts_has(f, PLACE_PATH);
+	facts_has(f, PLACE_PATH_KNOWN);
+}
+
+/* It has happened: nothing can be refused any more. */
+static __always_inline void facts_done(struct facts *f)
+{
+	f->state |= FACTS_DONE;
+}
+
+/*
+ * An argument of the hook as a number. The verifier takes one that points to a structure for one that is
+ * never NULL, and does not look at what follows if it is.
+ */
+static __always_inline __u64 argument(void *ctx, __u32 number)
+{
+	__u64 value = 0;
+
+	bpf_get_func_arg(ctx, number, &value);
+	return value;
+}
+
 /* The other path of the event. */
 static __always_inline void facts_new_path(struct facts *f, const struct vfsmount *mnt,
 					   struct dentry *dentry)
@@ -388,6 +413,10 @@ static __always_inline int facts_end(struct facts *f)
 
 	if (want && *want & PLANE_RULE)
 		rules_event(f, &work->room);
+	if (f->state & FACTS_DONE && out->flags & RULED_DENY) {
+		out->flags = (out->flags & ~RULED_DENY) | RULED_WOULD_DENY;
+		out->would_deny = out->deny;
+	}
 	if (!out->generation && want && *want & PLANE_TELL)
 		out->tell = ~0ULL;
 	denied = out->flags & RULED_DENY;

@@ -59,6 +59,7 @@ enum facts_state {
 	FACTS_SUBJECT = 1, /* exe, cgroup and lineage are there, as far as they can be had */
 	FACTS_WALKED = 2,  /* the paths are there, as far as they can be had */
 	FACTS_STABLE = 4,  /* nothing was renamed or mounted while they were walked */
+	FACTS_DONE = 8,	   /* it has happened: it cannot be refused any more */
 };
 
 /* A walk from a file up to the root of the mounts. */
