@@ -138,6 +138,10 @@ pub(crate) fn of_this_repository() -> Result<Vec<Job>> {
         job("booted", &["booted"], Boot::Systemd, 300)?,
         job("trial", &["trial"], Boot::Script, 300)?,
     ];
+    for name in ["causes", "events"] {
+        let job = job(name, &[name], Boot::Script, 420)?;
+        jobs.push(Job { measures: false, everywhere: true, ..job });
+    }
     // The p99 of an engine says nothing on emulated processors.
     let flags = ["--budget-ms", "500", "--slack-ms", "250", "--p99", "skip"];
     let faults = format!("{PROGRAMS}/{FAULTS}");

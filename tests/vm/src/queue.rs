@@ -41,7 +41,8 @@ pub(crate) struct Done<'a> {
 pub(crate) fn run<'a>(tasks: &[Task<'a>], root: &Path, verbose: bool) -> Result<Vec<Done<'a>>> {
     let (alone, beside): (Vec<Task<'a>>, Vec<Task<'a>>) =
         tasks.iter().partition(|task| task.job.measures);
-    let guests = guests(beside.iter().map(|task| task.job.memory_mib).max().unwrap_or(1));
+    let largest = beside.iter().map(|task| task.job.memory_mib).max().unwrap_or(1);
+    let guests = guests(largest).min(beside.len());
     let waiting = Mutex::new(beside.into_iter());
     let done = Mutex::new(Vec::new());
     let work = |label: bool| -> Result<()> {

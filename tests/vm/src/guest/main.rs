@@ -5,12 +5,15 @@
 //! outrigger-vm-guest boot-setup              has systemd start the platform early
 //! outrigger-vm-guest booted                  what systemd started came up under protection
 //! outrigger-vm-guest trial                   a release is tried while the machine sleeps and its clock jumps
+//! outrigger-vm-guest causes                  every event is caused, with nobody looking
+//! outrigger-vm-guest events                  every event is caused, told, and decided by rules
 //! outrigger-vm-guest versus kernel|preflight|shadow|probation
 //!                                            content with a fault, for code in the kernel or docked
 //! ```
 
 mod booted;
 mod docked;
+mod events;
 mod faults;
 mod machine;
 mod programs;
@@ -43,6 +46,9 @@ fn main() -> ExitCode {
         ["boot-setup"] => booted::prepare(),
         ["booted"] => booted::run(&mut report),
         ["trial"] => trial::run(&mut report),
+        ["events"] => events::run(&mut report),
+        ["causes"] => events::causes(&mut report),
+        ["act", event, user, object, target] => return events::act(event, user, object, target),
         ["versus", "kernel"] => versus::kernel(),
         ["versus", "preflight"] => docked::preflight(),
         ["versus", "shadow"] => docked::shadow(),
@@ -51,7 +57,7 @@ fn main() -> ExitCode {
             work::run(role, Path::new(folder), number)
         }
         _ => Err(anyhow::anyhow!(
-            "usage: outrigger-vm-guest machine open|closed, boot-setup, booted, trial or versus …"
+            "usage: outrigger-vm-guest machine open|closed, boot-setup, booted, trial, causes, events or versus …"
         )),
     };
     if let Err(error) = ran {
