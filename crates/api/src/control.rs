@@ -247,6 +247,53 @@ pub struct Status {
     /// What is kept of decided questions; `None` if nothing is.
     #[serde(default)]
     pub recording: Option<Recording>,
+    /// The rules in force; `None` if the configuration has them off.
+    #[serde(default)]
+    pub policy: Option<PolicyStatus>,
+    /// The programs in the kernel that see and decide by rules; `None` if there are none.
+    #[serde(default)]
+    pub plane: Option<PlaneStatus>,
+}
+
+/// The rules in force.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// Number of the set in force; it grows by one with every switch, and is 0 before the first set.
+    pub generation: u64,
+    /// Rules in it that somebody wrote: those that come of engines' filters are not counted.
+    pub rules: u64,
+    /// Those of them that would deny and are not enforced.
+    pub monitored: u64,
+    /// When it came into force, ms since the epoch.
+    pub since_ms: u64,
+    /// The files that it was read from, in their order.
+    pub files: Vec<PolicyFile>,
+    /// Why what lies in the folder now is not in force: every error, with its file and place. The set that was
+    /// in force before stays so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+/// A file of rules.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PolicyFile {
+    /// Its path.
+    pub path: String,
+    /// Rules in it.
+    pub rules: u64,
+}
+
+/// The programs in the kernel that see and decide by rules. Counts since this host process began to serve.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PlaneStatus {
+    /// Events of which somebody wants to be told, and is by these programs.
+    pub told: Vec<String>,
+    /// Events that rules decide by these programs.
+    pub ruled: Vec<String>,
+    /// Notices that found no room on their way out of the kernel.
+    pub lost: u64,
+    /// Events that were decided with something about them unknown, because there was no room to look.
+    pub unknown: u64,
 }
 
 /// What is kept of decided questions. Counts since this host process began to serve.

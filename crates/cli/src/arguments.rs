@@ -53,7 +53,11 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Say whether everything that should protect does, and why not
-    Status,
+    Status {
+        /// Show the coverage of every event, not only of those that engines are asked about
+        #[arg(long)]
+        events: bool,
+    },
     /// Show every engine: its state, votes, times, faults and sandbox
     Engines,
     /// Show what each engine costs, live, the most expensive first; `q` or Ctrl-C ends it
@@ -79,7 +83,11 @@ pub(crate) enum Command {
     },
     /// Show what this kernel lets Outrigger see and stop, what passes unseen, and what to do; without
     /// a host, root is told what a trial finds
-    Doctor,
+    Doctor {
+        /// Show every event, not only those that engines are asked about
+        #[arg(long)]
+        events: bool,
+    },
     /// Do something to one engine
     Engine {
         #[command(subcommand)]

@@ -65,12 +65,17 @@ pub(crate) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     }
     let request = request(&arguments.command)?;
     let link = Link::open(&arguments.socket, &request, limit(arguments));
-    if let (Command::Doctor, Err(LinkError::Unreachable { .. })) = (&arguments.command, &link) {
-        examine(arguments.json, out)?;
+    if let (&Command::Doctor { events }, Err(LinkError::Unreachable { .. })) =
+        (&arguments.command, &link)
+    {
+        examine(arguments.json, events, out)?;
     }
     let mut link = link?;
     match arguments.command {
         Command::Watch { denied } => watch(&mut link, denied, arguments.json, out),
+        Command::Status { events } | Command::Doctor { events } => {
+            answer_with(&link.receive()?, arguments.json, events, out)
+        }
         _ => answer(&link.receive()?, arguments.json, out),
     }
 }
@@ -95,12 +100,12 @@ fn request(command: &Command) -> Result<Request> {
         | Command::Replay(_)
         | Command::Preflight(_)
         | Command::Update { .. } => bail!("no host is asked for that"),
-        Command::Status => Request::Status,
+        Command::Status { .. } => Request::Status,
         Command::Engines => Request::Engines,
         Command::Top { .. } => Request::Ledger,
         Command::Watch { .. } => Request::Watch,
         Command::Explain { case } => Request::Explain { case: case.get() },
-        Command::Doctor => Request::Doctor,
+        Command::Doctor { .. } => Request::Doctor,
         Command::Engine { action } => {
             let (name, action) = action.parts();
             Request::Engine { name: name.clone(), action }
@@ -131,18 +136,29 @@ pub(crate) fn limit(arguments: &Arguments) -> Duration {
     }
 }
 
+/// Shows what was received.
 pub(crate) fn answer(received: &Received, json: bool, out: &mut impl Write) -> Result<Outcome> {
+    answer_with(received, json, false, out)
+}
+
+/// As [`answer`]; with the coverage of every one of the `events` if that is wanted.
+fn answer_with(
+    received: &Received,
+    json: bool,
+    events: bool,
+    out: &mut impl Write,
+) -> Result<Outcome> {
     let outcome = judge(&received.response);
     if json {
         writeln!(out, "{}", text::visible_json(&received.line))?;
         return Ok(outcome);
     }
     let shown = match &received.response {
-        Response::Status(status) => show::status::whole(status),
+        Response::Status(status) => show::status::whole(status, events),
         Response::Engines { engines } => show::engines::whole(engines),
         Response::Ledger(ledger) => show::ledger::whole(ledger),
         Response::Decision(decision) => show::decision::whole(decision),
-        Response::Doctor(coverage) => show::doctor::whole(coverage),
+        Response::Doctor(coverage) => show::doctor::whole(coverage, events),
         Response::Trials { trials } => show::trials::whole(trials),
         Response::Missed { count } => show::decision::missed(*count),
         Response::Done { message } => text::visible_lines(message) + "\n",
@@ -170,7 +186,7 @@ fn judge(response: &Response) -> Outcome {
 }
 
 /// Without a host: prints what this kernel gives by a trial of our own. Only root can try.
-fn examine(json: bool, out: &mut impl Write) -> Result<()> {
+fn examine(json: bool, every: bool, out: &mut impl Write) -> Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Ok(());
     }
@@ -181,7 +197,7 @@ fn examine(json: bool, out: &mut impl Write) -> Result<()> {
         let line = serde_json::to_string(&Response::Doctor(coverage)).expect("plain data");
         writeln!(out, "{}", text::visible_json(&line))?;
     } else {
-        out.write_all(show::doctor::whole(&coverage).as_bytes())?;
+        out.write_all(show::doctor::whole(&coverage, every).as_bytes())?;
     }
     Ok(())
 }

@@ -8,12 +8,13 @@ pub(crate) mod status;
 pub(crate) mod trials;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use anstyle::Style;
 use outrigger_api::control::EngineState;
-use outrigger_api::coverage::{Coverage, Level, VolumeCoverage};
+use outrigger_api::coverage::{Coverage, EventCoverage, Level, VolumeCoverage};
 
-use crate::table::{Table, cell};
+use crate::table::{Table, cell, figure};
 use crate::text::{self, FAINT, GOOD, STRONG, WARN, WRONG, styled, visible};
 
 /// A section's title, after an empty line.
@@ -57,6 +58,52 @@ pub(crate) fn state(state: EngineState) -> (&'static str, Style) {
         EngineState::Withheld => ("withheld", WRONG),
     }
 }
+
+/// What is shown of an event that engines can be asked about anyway, and of the others where `every` one is wanted.
+fn shown(coverage: &Coverage, every: bool) -> impl Iterator<Item = &EventCoverage> {
+    coverage.events.iter().filter(move |event| every || event.can_be_asked())
+}
+
+/// The events that [`shown`] leaves out, a line for each level, and why they are not more.
+fn levels(out: &mut String, coverage: &Coverage, every: bool, command: &str) {
+    let others: Vec<_> = coverage.events.iter().filter(|event| !event.can_be_asked()).collect();
+    if every || others.is_empty() {
+        return;
+    }
+    title(out, "Other events");
+    let meaning = [
+        (Level::Ask, "engines are asked"),
+        (Level::Rule, "rules decide, nobody is asked"),
+        (Level::Notify, "seen, not decided"),
+        (Level::Missing, "not seen"),
+    ];
+    let mut table = Table::new(&["", "", ""]);
+    for (strength, meaning) in meaning {
+        let count = others.iter().filter(|event| event.level == strength).count();
+        if count > 0 {
+            let (name, style) = level(strength);
+            let count = figure(&count.to_string());
+            table.row([cell(name).style(style), count, cell(meaning).style(FAINT)]);
+        }
+    }
+    table.write(out);
+    let mut reasons: BTreeMap<&str, u64> = BTreeMap::new();
+    for event in others {
+        let reason = event.reason.as_deref().or(event.not_ruled.as_deref());
+        *reasons.entry(reason.unwrap_or_default()).or_default() += 1;
+    }
+    let mut reasons: Vec<_> =
+        reasons.into_iter().filter(|(reason, _)| !reason.is_empty()).collect();
+    reasons.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    for (reason, count) in reasons.iter().take(REASONS_SHOWN) {
+        point(out, WARN, &format!("{} not more, because {reason}", text::counted(*count, "event")));
+    }
+    let hint = format!("`outrigger {command} --events` shows each with its reason");
+    writeln!(out, "  {}", styled(FAINT, hint)).expect("a String takes all");
+}
+
+/// Reasons that are told of events that are not shown one by one.
+const REASONS_SHOWN: usize = 5;
 
 /// The volumes under protected trees, a line each; nothing if there is none.
 fn volumes(out: &mut String, coverage: &Coverage) {

@@ -4,16 +4,17 @@ use std::fmt::Write;
 
 use outrigger_api::coverage::{Coverage, EventCoverage, Gap, Level};
 
-use super::{level, point, volumes};
+use super::{level, levels, point, shown, volumes};
 use crate::text::{FAINT, GOOD, STRONG, WARN, WRONG, styled, visible, visible_lines};
 
-/// The whole page.
-pub(crate) fn whole(coverage: &Coverage) -> String {
+/// The whole page; of `every` event, or of those that engines can be asked about.
+pub(crate) fn whole(coverage: &Coverage, every: bool) -> String {
     let mut out = headline(coverage);
-    for event in &coverage.events {
+    for event in shown(coverage, every) {
         out.push('\n');
         block(&mut out, event);
     }
+    levels(&mut out, coverage, every, "doctor");
     volumes(&mut out, coverage);
     out
 }
@@ -59,6 +60,13 @@ fn block(out: &mut String, event: &EventCoverage) {
                 point(out, FAINT, &format!("engines can be told of it as well, by {sensor}"));
             }
             (None, Some(why)) => point(out, WARN, &format!("engines are not told of it: {why}")),
+            (None, None) => {}
+        }
+        match (&event.ruled_by, &event.not_ruled) {
+            (Some(sensor), _) => {
+                point(out, FAINT, &format!("rules decide it as well, by {sensor}"))
+            }
+            (None, Some(why)) => point(out, WARN, &format!("rules do not decide it: {why}")),
             (None, None) => {}
         }
     }

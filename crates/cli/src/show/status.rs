@@ -2,23 +2,29 @@
 
 use anstyle::Style;
 use outrigger_api::Mode;
-use outrigger_api::control::{Counters, Descriptors, EngineStatus, Recording, Status};
+use outrigger_api::control::{
+    Counters, Descriptors, EngineStatus, PlaneStatus, PolicyStatus, Recording, Status,
+};
 
-use super::{by_name, level, point, state, title, volumes};
+use super::{by_name, level, levels, point, shown, state, title, volumes};
 use crate::table::{Table, cell, figure};
 use crate::text::{
     FAINT, GOOD, STRONG, WARN, WRONG, counted, number, size, span, styled, uptime, visible,
 };
 
-/// The whole page.
-pub(crate) fn whole(status: &Status) -> String {
+/// The whole page; with the coverage of `every` event, or of those that engines can be asked about.
+pub(crate) fn whole(status: &Status, every: bool) -> String {
     let mut out = headline(status);
     for problem in &status.problems {
         point(&mut out, WRONG, problem);
     }
     processes(&mut out, status);
-    coverage(&mut out, status);
+    coverage(&mut out, status, every);
+    levels(&mut out, &status.coverage, every, "status");
     volumes(&mut out, &status.coverage);
+    if let Some(rules) = &status.policy {
+        policy(&mut out, rules, status.plane.as_ref());
+    }
     engines(&mut out, &status.engines);
     counters(&mut out, &status.counters);
     descriptors(&mut out, &status.descriptors);
@@ -53,10 +59,10 @@ fn processes(out: &mut String, status: &Status) {
     table.write(out);
 }
 
-fn coverage(out: &mut String, status: &Status) {
+fn coverage(out: &mut String, status: &Status, every: bool) {
     title(out, &format!("Coverage on Linux {}", visible(&status.coverage.kernel)));
     let mut table = Table::new(&["EVENT", "LEVEL", "SENSOR", "GAPS", ""]);
-    for event in &status.coverage.events {
+    for event in shown(&status.coverage, every) {
         let (name, style) = level(event.level);
         let gaps = event.gaps.iter().map(|gap| gap.name.as_str()).collect::<Vec<_>>().join(", ");
         table.row([
@@ -66,6 +72,31 @@ fn coverage(out: &mut String, status: &Status) {
             cell(&gaps).style(FAINT),
             cell(event.reason.as_deref().unwrap_or_default()).style(WARN),
         ]);
+    }
+    table.write(out);
+}
+
+fn policy(out: &mut String, policy: &PolicyStatus, plane: Option<&PlaneStatus>) {
+    title(out, "Rules");
+    if let Some(problem) = &policy.problem {
+        point(out, WRONG, &format!("what lies in the folder is not in force: {problem}"));
+    }
+    let mut table = Table::new(&["", "", ""]);
+    let mut row = |name: &str, count: u64, detail: &str, style| {
+        count_row(&mut table, name, count, detail, style);
+    };
+    let set =
+        format!("set {}, from {}", policy.generation, counted(policy.files.len() as u64, "file"));
+    row("in force", policy.rules, &set, crate::text::PLAIN);
+    row("monitored", policy.monitored, "what they deny goes through and is told", WARN);
+    match plane {
+        Some(plane) => {
+            row("events decided", plane.ruled.len() as u64, "in the kernel", crate::text::PLAIN);
+            row("events told", plane.told.len() as u64, "by the same programs", crate::text::PLAIN);
+            row("lost", plane.lost, "notices that found no room", WARN);
+            row("unknown", plane.unknown, "decided with something unknown, for want of room", WARN);
+        }
+        None => row("events decided", 0, "in the kernel: rules hold for questions alone", WARN),
     }
     table.write(out);
 }

@@ -1,6 +1,9 @@
 //! What a person sees, to the letter. The pages stand in `tests/it/pages/`.
 
-use outrigger_api::control::{EngineState, Recording, Response};
+use outrigger_api::Coverage;
+use outrigger_api::control::{
+    EngineState, PlaneStatus, PolicyFile, PolicyStatus, Recording, Response,
+};
 use outrigger_api::coverage::Level;
 
 use crate::host::{FakeHost, command, finish};
@@ -134,6 +137,73 @@ fn the_doctor_says_what_passes_unseen_and_what_to_do() {
     coverage.events[0].reason = Some("fanotify_init: EPERM (CAP_SYS_ADMIN is missing)".into());
 
     assert_eq!(page(Response::Doctor(coverage), &["doctor"]), include_str!("pages/doctor.txt"));
+}
+
+/// As [`samples::coverage`], with three events that engines cannot be asked about.
+fn second_plane() -> Coverage {
+    let mut coverage = samples::coverage();
+    for (name, level) in [
+        ("file.rename", Level::Rule),
+        ("net.connect", Level::Notify),
+        ("kernel.settime", Level::Missing),
+    ] {
+        let mut event = coverage.events[0].clone();
+        event.event = name.into();
+        event.level = level;
+        event.sensor = "lsm".into();
+        event.reason = (level != Level::Rule).then(|| "bpf(BPF_PROG_LOAD): EPERM".into());
+        event.gaps = vec![];
+        coverage.events.push(event);
+    }
+    coverage
+}
+
+#[test]
+fn events_that_nobody_is_asked_about_are_counted_by_level_unless_each_is_wanted() {
+    let short = page(Response::Doctor(second_plane()), &["doctor"]);
+    let long = page(Response::Doctor(second_plane()), &["doctor", "--events"]);
+
+    let levels = "\nOther events\n\
+                  \x20 rule     1  rules decide, nobody is asked\n\
+                  \x20 notify   1  seen, not decided\n\
+                  \x20 missing  1  not seen\n\
+                  \x20 • 2 events not more, because bpf(BPF_PROG_LOAD): EPERM\n\
+                  \x20 `outrigger doctor --events` shows each with its reason\n";
+    assert!(short.contains(levels), "{short}");
+    assert!(!short.contains("net.connect"), "{short}");
+    assert!(
+        long.contains("net.connect  notify  by lsm") && !long.contains("Other events"),
+        "{long}"
+    );
+}
+
+#[test]
+fn status_says_which_rules_are_in_force_and_why_newer_ones_are_not() {
+    let mut status = samples::status();
+    status.policy = Some(PolicyStatus {
+        generation: 4,
+        rules: 17,
+        monitored: 2,
+        since_ms: 1_721_362_140_001,
+        files: vec![PolicyFile { path: "/etc/outrigger/policy/a.cedar".into(), rules: 17 }],
+        problem: Some("a.cedar:3: no such attribute".into()),
+    });
+    status.plane = Some(PlaneStatus {
+        told: vec!["file.rename".into()],
+        ruled: vec!["file.rename".into(), "net.connect".into()],
+        lost: 0,
+        unknown: 0,
+    });
+
+    let out = page(Response::Status(Box::new(status)), &["status"]);
+
+    let rules = "\nRules\n\
+                 \x20 • what lies in the folder is not in force: a.cedar:3: no such attribute\n\
+                 \x20 in force        17  set 4, from 1 file\n\
+                 \x20 monitored        2  what they deny goes through and is told\n\
+                 \x20 events decided   2  in the kernel\n\
+                 \x20 events told      1  by the same programs\n";
+    assert!(out.contains(rules), "{out}");
 }
 
 fn watched() -> [Response; 3] {

@@ -122,6 +122,8 @@ pub(crate) fn status() -> Status {
             leases_max: 16_384,
         },
         recording: None,
+        policy: None,
+        plane: None,
     }
 }
 

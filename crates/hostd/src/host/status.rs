@@ -61,6 +61,8 @@ impl Host {
             },
             descriptors: self.descriptors(),
             recording: self.recorder.as_ref().map(Recorder::status),
+            policy: None,
+            plane: None,
         }
     }
 
