@@ -17,6 +17,8 @@ mod compile;
 mod error;
 mod evaluate;
 mod facts;
+#[cfg(any(test, feature = "generate"))]
+pub mod generate;
 mod image;
 mod layout;
 mod marks;
@@ -38,3 +40,6 @@ pub use normal::{DEPTH_MAX, WORK_MAX};
 pub use rule::{
     Cidr, Comparison, Condition, Effect, Mark, Number, Pattern, Process, Rule, Source, Text,
 };
+
+#[cfg(test)]
+mod tests;

@@ -136,7 +136,7 @@ fn clauses(
 }
 
 /// The tables that an event can have the numbers and atoms of, a bit each.
-fn has(event: Event) -> (u32, u32) {
+pub(super) fn has(event: Event) -> (u32, u32) {
     let uid_and_gid = 1 << Place::SubjectUid as u32 | 1 << Place::SubjectGid as u32;
     let mut numbers: u32 = uid_and_gid;
     let mut tables: u32 = 1 << LINEAGE | 1 << SUBJECT_MARKS;
