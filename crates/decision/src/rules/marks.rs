@@ -178,32 +178,136 @@ fn walk<'a>(
 /// set one when it cannot be known whether it applies.
 ///
 /// A mark is none of them if a Deny reads it negated, or an Allow as it is; what a rule reads that sets a
-/// mark counts as what is read of that mark.
+/// mark counts as that mark does.
 pub(super) fn guarding(rules: &[Rule], names: &MarkNames) -> u64 {
-    let mut guarding = u64::MAX;
-    // Each round but the last takes one of 64 away.
+    // Marks of which one more leads to more denials, and those of which it leads to fewer.
+    let (mut more, mut fewer) = (0_u64, 0_u64);
     loop {
-        let mut less = guarding;
+        let before = (more, fewer);
         for rule in rules {
-            let wants_less = match &rule.effect {
-                Effect::Deny => true,
-                Effect::Allow => false,
+            let (to_more, to_fewer) = match &rule.effect {
+                Effect::Deny => (true, false),
+                Effect::Allow => (false, true),
                 Effect::Mark(mark) => {
-                    names.bit(&mark.name).is_some_and(|bit| guarding & 1 << bit != 0)
+                    let bit = names.bit(&mark.name).map_or(0, |bit| 1 << bit);
+                    (more & bit != 0, fewer & bit != 0)
                 }
-                Effect::Tell(_) => continue,
+                Effect::Tell(_) => (false, false),
             };
             walk(&rule.when, false, &mut |_, mark, negated| {
-                if negated == wants_less
-                    && let Some(bit) = names.bit(mark)
-                {
-                    less &= !(1 << bit);
-                }
+                let bit = names.bit(mark).map_or(0, |bit| 1 << bit);
+                more |= if to_more && !negated || to_fewer && negated { bit } else { 0 };
+                fewer |= if to_fewer && !negated || to_more && negated { bit } else { 0 };
             });
         }
-        if less == guarding {
-            return guarding;
+        // Bits are only added, so this comes to an end.
+        if before == (more, fewer) {
+            return !fewer;
         }
-        guarding = less;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use outrigger_api::{Event, Mode};
+
+    use super::*;
+    use crate::rules::{Mark, Source};
+
+    fn rule(name: &str, effect: Effect, when: Condition) -> Rule {
+        Rule {
+            name: name.to_owned(),
+            source: Source::Administrator,
+            mode: Mode::Enforce,
+            effect,
+            events: vec![Event::FileOpen],
+            when,
+        }
+    }
+
+    fn sets(mark: &str, seconds: Option<u32>, when: Condition) -> Rule {
+        let name = mark.to_owned();
+        let mark = Mark { name, object: false, inherited: false, seconds };
+        rule(&mark.name.clone(), Effect::Mark(mark), when)
+    }
+
+    fn always() -> Condition {
+        Condition::All(Vec::new())
+    }
+
+    fn marked(mark: &str) -> Condition {
+        Condition::Marked { whose: Process::Subject, mark: mark.to_owned() }
+    }
+
+    fn not(condition: Condition) -> Condition {
+        Condition::Not(Box::new(condition))
+    }
+
+    #[test]
+    fn a_mark_keeps_its_bit_as_long_as_rules_name_it() {
+        let named = |marks: &[&str]| -> Vec<Rule> {
+            marks.iter().map(|mark| sets(mark, None, always())).collect()
+        };
+        let first = MarkNames::default().next(&named(&["a", "b", "c"]), 1).expect("few");
+
+        let second = first.next(&named(&["d", "c", "b"]), 2).expect("few");
+        let third = second.next(&named(&["a", "b", "c", "d"]), 3).expect("few");
+
+        assert_eq!((second.bit("b"), second.bit("c")), (first.bit("b"), first.bit("c")));
+        assert_eq!((second.bit("a"), second.bit("d")), (None, first.bit("a")));
+        let since = |names: &MarkNames, mark: &str| names.since(names.bit(mark).unwrap().into());
+        assert_eq!(["a", "b", "c", "d"].map(|mark| since(&third, mark)), [3, 1, 1, 2]);
+        assert_ne!(third.bit("a"), first.bit("a"));
+    }
+
+    #[test]
+    fn marks_with_a_lifetime_have_the_lowest_bits() {
+        let rules = [sets("stays", None, always()), sets("goes", Some(60), always())];
+        let names = MarkNames::default().next(&rules, 1).expect("few");
+
+        assert_eq!(names.bit("goes"), Some(0));
+        assert_eq!(names.seconds[0], 60);
+        assert!(usize::from(names.bit("stays").expect("it is set")) >= TIMED);
+    }
+
+    #[test]
+    fn a_mark_that_takes_a_lifetime_is_another_one() {
+        let before = MarkNames::default().next(&[sets("m", None, always())], 1).expect("few");
+        let after = before.next(&[sets("m", Some(60), always())], 2).expect("few");
+
+        assert_eq!(after.since(after.bit("m").expect("it is set").into()), 2);
+        assert_eq!(before.name(after.bit("m").expect("it is set").into()), None);
+    }
+
+    /// Whether one more `m` can only lead to more denials.
+    fn is_guarding(rules: &[Rule]) -> bool {
+        let names = MarkNames::default().next(rules, 1).expect("few");
+        guarding(rules, &names) & 1 << names.bit("m").expect("it is named") != 0
+    }
+
+    #[test]
+    fn a_mark_guards_that_is_only_held_against_what_has_it() {
+        let deny = |when| rule("deny", Effect::Deny, when);
+        let allow = |when| rule("allow", Effect::Allow, when);
+        let set = || sets("m", None, always());
+
+        assert!(is_guarding(&[set(), deny(marked("m"))]));
+        assert!(is_guarding(&[set(), allow(not(marked("m")))]));
+        assert!(!is_guarding(&[set(), deny(not(marked("m")))]));
+        assert!(!is_guarding(&[set(), allow(marked("m"))]));
+        assert!(!is_guarding(&[set(), deny(marked("m")), allow(marked("m"))]));
+        assert!(is_guarding(&[set(), rule("tell", Effect::Tell(0), not(marked("m")))]));
+    }
+
+    #[test]
+    fn what_leads_to_another_mark_counts_as_that_one_is_used() {
+        let deny = |when| rule("deny", Effect::Deny, when);
+        let allow = |when| rule("allow", Effect::Allow, when);
+        let set = || sets("m", None, always());
+
+        assert!(is_guarding(&[set(), sets("n", None, marked("m")), deny(marked("n"))]));
+        assert!(!is_guarding(&[set(), sets("n", None, marked("m")), allow(marked("n"))]));
+        assert!(!is_guarding(&[set(), sets("n", None, not(marked("m"))), deny(marked("n"))]));
+        assert!(is_guarding(&[set(), sets("n", None, not(marked("m"))), allow(marked("n"))]));
     }
 }

@@ -25,7 +25,7 @@ use super::rule::{Comparison, Condition, Number, Pattern, Process, Rule};
 pub const DEPTH_MAX: usize = 64;
 
 /// Most work that the conditions of a set may take: literals that are put into clauses, or looked at.
-pub const WORK_MAX: usize = 4_000_000;
+pub const WORK_MAX: usize = 500_000;
 
 /// What an atom of a table is.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -320,30 +320,31 @@ impl<'a> Normal<'a> {
     }
 
     fn can_hold(&mut self, clause: &Clause) -> Result<bool, Stop> {
-        for (table, atoms) in &clause.some {
-            let same = |of: &usize| of == table;
-            let sets =
-                clause.some.iter().filter(|(of, _)| same(of)).flat_map(|(_, set)| set.iter());
-            let none = clause.none.iter().filter(|(of, _)| same(of)).map(|(_, atom)| atom);
-            let (mut others, mut bytes) = (0_usize, 0_usize);
-            for atom in sets.chain(none) {
-                others += 1;
-                bytes += self.atom(*atom).bytes();
-            }
-            // What comparing each of `atoms` with each of the others takes.
-            self.spend(others.saturating_mul(atoms.len() + bytes / 64))?;
+        for (nth, (table, atoms)) in clause.some.iter().enumerate() {
+            let sets = clause.some.iter().enumerate();
+            let sets: Vec<_> = sets
+                .filter(|(at, (of, _))| of == table && *at != nth)
+                .map(|(_, (_, set))| set)
+                .collect();
+            let none: Vec<AtomId> =
+                clause.none.iter().filter(|(of, _)| of == table).map(|(_, atom)| *atom).collect();
+            let others = || sets.iter().flat_map(|set| set.iter()).chain(&none);
+            let bytes: usize = others().map(|atom| self.atom(*atom).bytes()).sum();
+            let cost = 1 + others().count() + bytes / 64;
             let length = table.checked_add(LENGTHS).filter(|_| *table < LINEAGE);
-            let length =
-                clause.numbers.iter().find(|(of, _)| Some(*of) == length).map(|(_, set)| set);
-            let can = |atom: &AtomId| {
+            let length = clause.numbers.iter().find(|(of, _)| Some(*of) == length);
+            let mut can = false;
+            for atom in atoms.iter() {
+                self.spend(cost)?;
                 let atom = self.atom(*atom);
-                let mut none = clause.none.iter().filter(|(of, _)| same(of));
-                let mut sets = clause.some.iter().filter(|(of, _)| same(of));
-                !none.any(|(_, other)| implies(atom, self.atom(*other)))
-                    && sets.all(|(_, set)| set.iter().any(|one| agree(atom, self.atom(*one))))
-                    && length.is_none_or(|length| has_room(atom, length))
-            };
-            if !atoms.iter().any(can) {
+                can = none.iter().all(|other| !implies(atom, self.atom(*other)))
+                    && sets.iter().all(|set| set.iter().any(|one| agree(atom, self.atom(*one))))
+                    && length.is_none_or(|(_, length)| has_room(atom, length));
+                if can {
+                    break;
+                }
+            }
+            if !can {
                 return Ok(false);
             }
         }

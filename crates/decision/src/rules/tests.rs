@@ -10,6 +10,9 @@ use super::generate::{Case, Generator, fits, shrink};
 use super::marks::guarding;
 use super::*;
 
+mod refused;
+mod written;
+
 const KEY: LineageKey = LineageKey(*b"0123456789abcdef");
 
 /// What a condition says: of the facts, as it is written.
