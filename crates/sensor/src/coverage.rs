@@ -14,6 +14,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
 use crate::group::{Batch, Group, Mask, descriptor_path};
+use crate::plane::{self, Trial};
 use crate::{bpf, changes};
 use crate::{clock, sys};
 
@@ -45,22 +46,86 @@ pub(crate) fn call<E: Into<io::Error>>(call: &'static str) -> impl FnOnce(E) -> 
 
 /// Coverage of every event of the catalogue on this kernel, by trial. Needs root.
 pub fn probe() -> Vec<EventCoverage> {
+    with_plane(plane::probe().map_err(|error| chain(&error)))
+}
+
+/// The same where the second plane was tried already.
+pub fn with_plane(plane: Result<Vec<Trial>, String>) -> Vec<EventCoverage> {
     let processes = processes();
     let changes = changes::probe();
     Event::ALL
         .iter()
         .map(|&event| {
             let told = processes.iter().find(|(known, _)| *known == event).map(|(_, told)| told);
-            match event {
+            let entry = match event {
                 Event::FileOpen | Event::ProcessExec => asked(event, try_event(event), told),
                 _ => changes
                     .iter()
                     .find(|entry| entry.event == event.name())
                     .cloned()
                     .unwrap_or_else(|| told_of(event, told)),
-            }
+            };
+            let trial = match &plane {
+                Ok(trials) => trials.iter().find(|trial| trial.event == event).ok_or(NO_RULES),
+                Err(why) => Err(why.as_str()),
+            };
+            with_trial(event, entry, trial)
         })
         .collect()
+}
+
+/// An entry, and what the second plane adds to it.
+fn with_trial(
+    event: Event,
+    mut entry: EventCoverage,
+    trial: Result<&Trial, &str>,
+) -> EventCoverage {
+    let told = trial
+        .map_err(str::to_owned)
+        .and_then(|trial| trial.told.clone().map(|()| trial).map_err(|refused| refused.why));
+    let ruled = trial
+        .map_err(str::to_owned)
+        .and_then(|trial| trial.ruled.clone().map(|()| trial).map_err(|refused| refused.why));
+    match (&entry.told_by, told) {
+        (Some(_), _) => {}
+        (None, Ok(trial)) => {
+            entry.told_by = Some(trial.sensor.to_owned());
+            entry.not_told = None;
+            entry.gaps.extend(trial.gaps.iter().cloned());
+        }
+        // Where another sensor tells of it, that one's reason is the one that counts.
+        (None, Err(why)) if entry.not_told.as_deref() == Some(NO_SENSOR) => {
+            entry.not_told = Some(why);
+        }
+        (None, Err(_)) => {}
+    }
+    match ruled {
+        Ok(trial) => {
+            entry.ruled_by = Some(trial.sensor.to_owned());
+            entry.not_ruled = None;
+        }
+        // The host decides questions by the rules before anybody is asked.
+        Err(_) if entry.level == Level::Ask => {
+            entry.ruled_by = Some("fanotify".to_owned());
+            entry.not_ruled = None;
+        }
+        Err(why) => entry.not_ruled = Some(why),
+    }
+    if !entry.level.reaches(Level::Rule) && entry.ruled_by.is_some() {
+        entry.level = Level::Rule;
+        entry.sensor = entry.ruled_by.clone().unwrap_or_default();
+    }
+    if !entry.level.reaches(Level::Notify) && entry.told_by.is_some() {
+        entry.level = Level::Notify;
+        entry.sensor = entry.told_by.clone().unwrap_or_default();
+    }
+    entry.reason = match (entry.level.reaches(event.strongest()), event.strongest()) {
+        (true, _) => None,
+        (false, Level::Ask) => entry.reason,
+        (false, Level::Rule) => entry.not_ruled.clone(),
+        (false, _) => entry.not_told.clone(),
+    };
+    entry
 }
 
 /// Whether processes are told of, or why not.
@@ -85,12 +150,14 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 /// Why rules decide nothing where no BPF program of ours can.
 const NO_RULES: &str = "no program that evaluates rules is built in";
+/// Why an event is not told of for which there is neither fanotify nor the process sensor.
+const NO_SENSOR: &str = "no sensor for it is built in";
 
 /// An event that can only be told of.
 fn told_of(event: Event, told: Option<&Result<(), String>>) -> EventCoverage {
     let not_told = match told {
         Some(told) => told.as_ref().err().cloned(),
-        None => Some("no sensor for it is built in".to_owned()),
+        None => Some(NO_SENSOR.to_owned()),
     };
     EventCoverage {
         event: event.name().to_owned(),
@@ -228,6 +295,7 @@ fn gaps(event: Event) -> Vec<Gap> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plane::Refused;
 
     #[test]
     fn every_event_is_found_by_trial_or_says_why_not() {
@@ -239,5 +307,40 @@ mod tests {
         };
         assert!(found.iter().all(|entry| most(entry) == entry.reason.is_none()));
         assert!(found.iter().all(|entry| entry.told_by.is_some() == entry.not_told.is_none()));
+        assert!(found.iter().all(|entry| entry.ruled_by.is_some() == entry.not_ruled.is_none()));
+    }
+
+    fn trial(event: Event, refused: Option<&str>) -> Trial {
+        let result = refused.map_or(Ok(()), |why| Err(Refused { event, why: why.to_owned() }));
+        Trial { event, sensor: "lsm", told: result.clone(), ruled: result, gaps: Vec::new() }
+    }
+
+    #[test]
+    fn rules_in_the_kernel_make_more_of_an_event_that_is_only_told() {
+        let entry = told_of(Event::ProcessSignal, None);
+
+        let ruled =
+            with_trial(Event::ProcessSignal, entry.clone(), Ok(&trial(Event::ProcessSignal, None)));
+        let refused =
+            with_trial(Event::ProcessSignal, entry, Ok(&trial(Event::ProcessSignal, Some("no"))));
+
+        assert_eq!((ruled.level, ruled.ruled_by.as_deref()), (Level::Rule, Some("lsm")));
+        assert_eq!((ruled.reason, ruled.not_ruled, ruled.not_told), (None, None, None));
+        assert_eq!(refused.level, Level::Missing);
+        assert_eq!(refused.reason.as_deref(), Some("no"));
+        assert_eq!(refused.not_told.as_deref(), Some("no"));
+    }
+
+    #[test]
+    fn what_is_asked_about_stays_asked_and_its_own_sensor_tells_of_it() {
+        let entry = asked(Event::FileOpen, Ok(()), None);
+
+        let with = with_trial(Event::FileOpen, entry.clone(), Ok(&trial(Event::FileOpen, None)));
+        let without = with_trial(Event::FileOpen, entry, Err("no plane"));
+
+        assert_eq!((with.level, with.sensor.as_str()), (Level::Ask, "fanotify"));
+        assert_eq!(with.told_by.as_deref(), Some("fanotify"));
+        assert_eq!(with.ruled_by.as_deref(), Some("lsm"));
+        assert_eq!(without.ruled_by.as_deref(), Some("fanotify"));
     }
 }

@@ -78,6 +78,8 @@ pub struct Refused {
 pub struct Trial {
     /// The event.
     pub event: Event,
+    /// What sees it, where something does: `lsm` or `bpf`.
+    pub sensor: &'static str,
     /// Whether it can be told of.
     pub told: Result<(), Refused>,
     /// Whether rules can decide it.

@@ -194,7 +194,9 @@ fn trial(event: Event, loaded: &Loaded, refused: &[(Row, String)]) -> Trial {
     let result = |why: Option<String>| why.map_or(Ok(()), |why| Err(Refused { event, why }));
     let told = result(why(false));
     let gaps = if told.is_ok() { gaps(event) } else { Vec::new() };
-    Trial { event, told, ruled: result(why(true)), gaps }
+    let ruled = result(why(true));
+    let sensor = if of(event).any(|row| row.hook != Hook::Trace) { "lsm" } else { "bpf" };
+    Trial { event, sensor, told, ruled, gaps }
 }
 
 /// Whether programs at security hooks are taken and called, or why not.
