@@ -4,6 +4,7 @@
 
 mod changes;
 mod harness;
+mod lineage;
 mod processes;
 mod recordings;
 mod sys;
