@@ -3,7 +3,7 @@
  * cgroup.bpf.c - what net.bpf.c sees of connecting, binding and sending, where LSM programs do not load
  *
  * Hooks:   cgroup/connect4, connect6, bind4, bind6, sendmsg4, sendmsg6(address), at the root of cgroup v2
- * Since:   Linux 5.2; task storage in such programs 6.7 (found by trial)
+ * Since:   Linux 5.2; but what is remembered of processes can be had here on later kernels than 6.12 only
  * Returns: 1, or 0 where the rules deny, which the caller sees as EPERM
  *
  * Only TCP and UDP come here, bind(2) also of raw sockets: what is connected by another protocol is not
