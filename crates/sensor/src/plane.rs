@@ -25,7 +25,7 @@ mod subject;
 mod table;
 
 use std::io::{self, Read};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use libbpf_rs::{Iter, IterOpts, Link, MapCore, MapFlags, MapHandle, Object};
 use outrigger_api::coverage::Gap;
@@ -78,7 +78,7 @@ pub struct Refused {
 pub struct Trial {
     /// The event.
     pub event: Event,
-    /// What sees it, where something does: `lsm` or `bpf`.
+    /// What sees it, where something does: `lsm`, `cgroup` or `bpf`.
     pub sensor: &'static str,
     /// Whether it can be told of.
     pub told: Result<(), Refused>,
@@ -111,6 +111,8 @@ pub struct Plane {
     subjects: MapHandle,
     own: MapHandle,
     wanted: [u32; KINDS],
+    /// Where programs of control groups are attached; without one at the root.
+    group: Option<OwnedFd>,
     /// Keeps the maps that all programs share.
     base: load::Base,
 }
@@ -142,6 +144,7 @@ impl Plane {
             subjects: map("subjects")?,
             own: map("own")?,
             wanted: [0; KINDS],
+            group: None,
             base,
         };
         plane.set_own(&settings.own).map_err(call("cannot say which processes are our own"))?;
@@ -172,6 +175,13 @@ impl Plane {
         &self.trials
     }
 
+    /// Programs of control groups, of which there are some where none at security hooks are called, see
+    /// what is done in this group (of cgroup v2) and below it, and not what is done in all. To be said
+    /// before they are attached.
+    pub fn set_group(&mut self, group: OwnedFd) {
+        self.group = Some(group);
+    }
+
     /// From now on tells of the events `tell`, and rules decide the events `rule`; as far as this kernel
     /// lets it.
     ///
@@ -189,9 +199,10 @@ impl Plane {
         }
         let wanted: Vec<bool> = self.programs.events().map(|event| want(event) != 0).collect();
         self.attached.retain(|(place, _)| wanted.get(*place) == Some(&true));
+        let group = self.group.as_ref().map(AsFd::as_fd);
         for (place, _) in wanted.iter().enumerate().filter(|(_, wanted)| **wanted) {
             if self.attached.iter().all(|(attached, _)| *attached != place) {
-                self.attached.push((place, self.programs.attach(place)?));
+                self.attached.push((place, self.programs.attach(place, group)?));
             }
         }
         Ok(())

@@ -222,7 +222,7 @@ int BPF_PROG(file_mmap_exec, struct file *file, unsigned long reqprot, unsigned 
 {
 	struct facts *f;
 
-	if (!file || !(prot & PROT_EXEC))
+	if (!argument(ctx, 0) || !(prot & PROT_EXEC))
 		return ret;
 	f = facts_begin(FILE_MMAP_EXEC, ret);
 	if (!f)

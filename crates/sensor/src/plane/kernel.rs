@@ -39,9 +39,9 @@ impl Locks {
     }
 }
 
-/// How many arguments a security hook has on this kernel; `None` if it has no such hook.
-pub(super) fn arguments(kernel: &Btf<'_>, hook: &str) -> Option<usize> {
-    let function: Func<'_> = kernel.type_by_name(&format!("bpf_lsm_{hook}"))?;
+/// How many arguments a function of this kernel has; `None` if it has no such function.
+pub(super) fn arguments(kernel: &Btf<'_>, function: &str) -> Option<usize> {
+    let function: Func<'_> = kernel.type_by_name(function)?;
     let prototype: BtfType<'_> = function.next_type()?;
     Some(FuncProto::try_from(prototype).ok()?.iter().count())
 }

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use libbpf_rs::btf::Btf;
 use libbpf_rs::{
@@ -16,6 +17,7 @@ use super::{Refused, Settings, Trial};
 use crate::bpf::load::Settings as Identities;
 use crate::bpf::sys::WithoutSignals;
 use crate::bpf::{SensorError, call};
+use crate::mounts::MountTable;
 
 #[repr(C, align(8))]
 struct Aligned<Bytes: ?Sized>(Bytes);
@@ -96,13 +98,19 @@ impl Loaded {
         self.rows.iter().map(|(row, _)| row.event)
     }
 
-    /// Attaches the program at a place among [`Self::events`].
-    pub(super) fn attach(&self, place: usize) -> io::Result<Link> {
+    /// Attaches the program at a place among [`Self::events`]; one of control groups at `group`, or
+    /// without one at the root of them.
+    pub(super) fn attach(&self, place: usize, group: Option<BorrowedFd<'_>>) -> io::Result<Link> {
         let (row, object) = self.rows.get(place).ok_or(io::ErrorKind::NotFound)?;
         let object = self.objects.get(*object).ok_or(io::ErrorKind::NotFound)?;
         let program = object.progs_mut().find(|program| program.name() == row.program);
         let program = program.ok_or(io::ErrorKind::NotFound)?;
-        program.attach().map_err(io::Error::other)
+        let link = match (row.hook, group) {
+            (Hook::Lsm(..) | Hook::Exit(..), _) => program.attach(),
+            (Hook::Group, Some(group)) => program.attach_cgroup(group.as_raw_fd()),
+            (Hook::Group, None) => program.attach_cgroup(root_group()?.as_raw_fd()),
+        };
+        link.map_err(io::Error::other)
     }
 
     fn push(&mut self, object: Object, rows: &[Row]) {
@@ -137,10 +145,21 @@ fn is_possible(
     kernel: Option<&Btf<'_>>,
     security: &Result<(), String>,
 ) -> Result<bool, String> {
-    let Hook::Lsm(hook, wanted) = row.hook else { return Ok(true) };
-    security.clone()?;
-    let kernel = kernel.ok_or("the kernel has no type information (CONFIG_DEBUG_INFO_BTF)")?;
-    Ok(arguments(kernel, hook) == Some(wanted))
+    let kernel = || kernel.ok_or("the kernel has no type information (CONFIG_DEBUG_INFO_BTF)");
+    match row.hook {
+        Hook::Lsm(..) if security.is_err() && has_group(row.event) => Ok(false),
+        Hook::Lsm(hook, wanted) => {
+            security.clone()?;
+            Ok(arguments(kernel()?, &format!("bpf_lsm_{hook}")) == Some(wanted))
+        }
+        Hook::Exit(function, wanted) => Ok(arguments(kernel()?, function) == Some(wanted)),
+        Hook::Group => Ok(security.is_err()),
+    }
+}
+
+/// Whether programs of control groups see the event too.
+fn has_group(event: Event) -> bool {
+    ROWS.iter().any(|row| row.event == event && row.hook == Hook::Group)
 }
 
 fn load_rows(
@@ -172,7 +191,7 @@ fn load_rows(
 fn trial(event: Event, loaded: &Loaded, refused: &[(Row, String)]) -> Trial {
     let of = |event| ROWS.iter().filter(move |row| row.event == event);
     let why = |rules: bool| -> Option<String> {
-        let fits = |row: &Row| row.event == event && (!rules || row.hook != Hook::Trace);
+        let fits = |row: &Row| row.event == event && (!rules || row.hook.decides());
         if let Some((_, why)) = refused.iter().find(|(row, _)| fits(row)) {
             return Some(why.clone());
         }
@@ -182,7 +201,7 @@ fn trial(event: Event, loaded: &Loaded, refused: &[(Row, String)]) -> Trial {
         let hooks: Vec<&str> = of(event)
             .filter_map(|row| match row.hook {
                 Hook::Lsm(hook, _) => Some(hook),
-                Hook::Trace => None,
+                Hook::Exit(..) | Hook::Group => None,
             })
             .collect();
         Some(match hooks.first() {
@@ -193,9 +212,17 @@ fn trial(event: Event, loaded: &Loaded, refused: &[(Row, String)]) -> Trial {
     };
     let result = |why: Option<String>| why.map_or(Ok(()), |why| Err(Refused { event, why }));
     let told = result(why(false));
-    let gaps = if told.is_ok() { gaps(event) } else { Vec::new() };
     let ruled = result(why(true));
-    let sensor = if of(event).any(|row| row.hook != Hook::Trace) { "lsm" } else { "bpf" };
+    let here = |kind: fn(Hook) -> bool| {
+        loaded.rows.iter().any(|(row, _)| row.event == event && kind(row.hook))
+    };
+    let by_group = here(|hook| hook == Hook::Group);
+    let gaps = if told.is_ok() { gaps(event, by_group) } else { Vec::new() };
+    let sensor = match (here(|hook| matches!(hook, Hook::Lsm(..))), by_group) {
+        (true, _) => "lsm",
+        (false, true) => "cgroup",
+        (false, false) => "bpf",
+    };
     Trial { event, sensor, told, ruled, gaps }
 }
 
@@ -215,6 +242,15 @@ fn hooks_are_called(base: &Base) -> Result<(), String> {
                   security modules (boot with lsm=...,bpf)"
             .to_owned()),
     }
+}
+
+/// The root of the control groups (cgroup v2).
+fn root_group() -> io::Result<OwnedFd> {
+    let mounts = MountTable::of_this_namespace()?.read()?;
+    let point =
+        mounts.into_iter().find(|mount| mount.fs_type == "cgroup2").map(|mount| mount.point);
+    let point = point.ok_or_else(|| io::Error::other("no cgroup v2 is mounted here"))?;
+    Ok(std::fs::File::open(point)?.into())
 }
 
 fn open(family: &str) -> Result<OpenObject, Error> {
