@@ -75,11 +75,17 @@ SEC("lsm/move_mount")
 int BPF_PROG(mount_move, struct path *from, struct path *to, int ret)
 {
 	struct facts *f = facts_begin(MOUNT_MOVE, ret);
+	struct mount *moved;
 
 	if (!f)
 		return ret;
 	facts_path(f, to->mnt, to->dentry);
-	facts_new_path(f, from->mnt, from->dentry);
+	moved = mount_of((__u64)from->mnt);
+	/* One that fsmount(2) or open_tree(2) made was nowhere before. */
+	if (BPF_CORE_READ(moved, mnt_parent) == moved)
+		facts_has(f, PLACE_NEW_PATH);
+	else
+		facts_new_path(f, from->mnt, from->dentry);
 	return facts_end(f);
 }
 
