@@ -31,6 +31,7 @@ fn build() -> Result<(), String> {
     let folder = PathBuf::from(variable("CARGO_MANIFEST_DIR")?).join("bpf");
     write(&out.join("catalogue.h"), &catalogue()?)?;
     compile(&folder, "process.bpf.c", &out.join("process.bpf.o"))?;
+    compile(&folder, "tests/agree.bpf.c", &out.join("agree.bpf.o"))?;
 
     let mut families: Vec<String> = fs::read_dir(folder.join("lsm"))
         .map_err(|error| format!("{}: {error}", path(&folder.join("lsm"))))?

@@ -60,6 +60,7 @@ struct bpf_sock_addr {
 /* linux/stat.h, linux/fs.h, linux/mman.h: the same everywhere */
 #define S_IFMT 00170000
 #define S_IFREG 0100000
+#define S_IFDIR 0040000
 #define FMODE_WRITE 0x2
 #define FMODE_EXEC_FLAG 0x20 /* __FMODE_EXEC, in f_flags */
 #define ATTR_SIZE (1 << 3)

@@ -11,6 +11,7 @@ enum ruled {
 	RULED_ALLOW = 2,      /* a rule allows it: `allow` */
 	RULED_WOULD_DENY = 4, /* a rule that is only watched would deny it: `would_deny` */
 	RULED_BROKEN = 8,     /* the image is not what the host checked: nothing was decided */
+	RULED_CHANGED = 16,   /* the set was replaced meanwhile: nothing was decided */
 };
 
 /* What the rules made of an event. Zeros: nothing. */

@@ -40,18 +40,7 @@ const volatile struct plane_settings settings SEC(".rodata.settings");
 
 #include "identify.bpf.h"
 #include "ring.bpf.h"
-#if __has_include("rules.bpf.h")
 #include "rules.bpf.h"
-#else
-struct rules_room {
-	struct outcome out;
-};
-
-static __always_inline int rules_decide(struct facts *f, struct rules_room *room)
-{
-	return 0;
-}
-#endif
 
 /*
  * `value & mask` (of mask one less than a power of two) in a form that clang does not fold into others and
@@ -164,6 +153,7 @@ static __always_inline struct facts *facts_take(void)
 		f->target = 0;
 		f->cpu = bpf_get_smp_processor_id();
 		__builtin_memset(&work->room.out, 0, sizeof(work->room.out));
+		work->room.keeps = 0;
 		return f;
 	}
 	return 0;
@@ -387,24 +377,14 @@ __noinline int facts_walk(struct facts *f)
 	return 0;
 }
 
+#include "judge.bpf.h"
 #include "tell.bpf.h"
 
-/* What the rules in force make of an event. */
-__noinline int rules_event(struct facts *f, struct rules_room *room)
-{
-	if (!f || !room)
-		return 0;
-	facts_subject(f);
-	facts_walk(f);
-	rules_decide(f, room);
-	return 0;
-}
-
 /*
- * Ends what facts_begin began; the hook returns what this does. Who wants to be told is what the rules
+ * Ends what facts_begin began, with what is kept at the object. Who wants to be told is what the rules
  * say, or everybody while there are none.
  */
-static __always_inline int facts_end(struct facts *f)
+static __always_inline int facts_judge(struct facts *f, struct file_cache *cache)
 {
 	struct work *work = (void *)f - __builtin_offsetof(struct work, facts);
 	struct outcome *out = &work->room.out;
@@ -412,23 +392,80 @@ static __always_inline int facts_end(struct facts *f)
 	int denied;
 
 	if (want && *want & PLANE_RULE)
-		rules_event(f, &work->room);
+		judge(f, &work->room, cache);
 	if (f->state & FACTS_DONE && out->flags & RULED_DENY) {
 		out->flags = (out->flags & ~RULED_DENY) | RULED_WOULD_DENY;
 		out->would_deny = out->deny;
 	}
 	if (!out->generation && want && *want & PLANE_TELL)
 		out->tell = ~0ULL;
-	denied = out->flags & RULED_DENY;
+	if (out->subject_marks && !(out->flags & RULED_DENY))
+		judge_marks(f, &work->room);
 	if (out->tell || out->flags & (RULED_DENY | RULED_WOULD_DENY))
 		plane_tell(f, out);
-	facts_give_back(f);
-	if (!denied)
+	if (!(out->flags & RULED_DENY))
 		return 0;
 	/* As a branch, not as the calculation that clang makes of it: the verifier follows no negation. */
 	denied = -EPERM;
 	barrier_var(denied);
 	return denied;
+}
+
+/* Ends what facts_begin began; the hook returns what this does. */
+static __always_inline int facts_end(struct facts *f)
+{
+	int result = facts_judge(f, 0);
+
+	facts_give_back(f);
+	return result;
+}
+
+/* The same where the object is a file that is there: its marks count, and what rules make of it is kept. */
+static __always_inline int facts_end_of(struct facts *f, struct inode *inode)
+{
+	struct work *work = (void *)f - __builtin_offsetof(struct work, facts);
+	struct rules_room *room = &work->room;
+	struct file_cache *cache = 0;
+	struct mark_set *marks;
+	int result;
+
+	if (inode) {
+		marks = bpf_inode_storage_get(&file_marks, inode, 0, 0);
+		if (marks)
+			f->object_marks = marks_now(marks, room);
+		cache = bpf_inode_storage_get(&file_caches, inode, 0, 0);
+	}
+	result = facts_judge(f, cache);
+	if (inode && room->keeps)
+		bpf_inode_storage_get(&file_caches, inode, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (inode && room->out.object_marks && !result) {
+		marks = bpf_inode_storage_get(&file_marks, inode, 0,
+					      BPF_LOCAL_STORAGE_GET_F_CREATE);
+		if (marks)
+			marks_put(marks, room, room->out.object_marks);
+	}
+	facts_give_back(f);
+	return result;
+}
+
+/* The same where the object is a process: the task of its first thread. */
+static __always_inline int facts_end_at(struct facts *f, struct task_struct *leader)
+{
+	struct work *work = (void *)f - __builtin_offsetof(struct work, facts);
+	struct rules_room *room = &work->room;
+	struct subject *target = bpf_task_storage_get(&subjects, leader, 0, 0);
+	int result;
+
+	if (target)
+		f->object_marks = marks_now(&target->marks, room);
+	result = facts_judge(f, 0);
+	if (target && room->out.object_marks && !result) {
+		__u64 inherited = marks_put(&target->marks, room, room->out.object_marks);
+
+		__sync_fetch_and_or(&target->inherited, inherited);
+	}
+	facts_give_back(f);
+	return result;
 }
 
 #endif

@@ -21,13 +21,14 @@
 mod kernel;
 mod load;
 mod record;
+pub mod rules;
 mod subject;
 mod table;
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use libbpf_rs::{Iter, IterOpts, Link, MapCore, MapFlags, MapHandle, Object};
+use libbpf_rs::{Iter, IterOpts, Link, MapCore, MapFlags, MapHandle};
 use outrigger_api::coverage::Gap;
 use outrigger_api::{Event, EventSet};
 
@@ -110,6 +111,7 @@ pub struct Plane {
     wants: MapHandle,
     subjects: MapHandle,
     own: MapHandle,
+    rules: MapHandle,
     wanted: [u32; KINDS],
     /// Where programs of control groups are attached; without one at the root.
     group: Option<OwnedFd>,
@@ -143,6 +145,7 @@ impl Plane {
             wants: map("wants")?,
             subjects: map("subjects")?,
             own: map("own")?,
+            rules: map("rules")?,
             wanted: [0; KINDS],
             group: None,
             base,
@@ -266,10 +269,23 @@ impl Plane {
         self.reader.drain(seen, parse, |_| {})
     }
 
-    /// The loaded object with the maps that all programs share, for who changes the rules.
-    #[expect(dead_code, reason = "the switch of rules uses it")]
-    pub(crate) fn shared(&self) -> &Object {
-        self.base.object()
+    /// Makes the set of rules in force that `image` is (`outrigger_decision::rules`), compiled with the
+    /// key of [`Settings::lineage_key`]; see [`rules::replace`].
+    ///
+    /// # Errors
+    ///
+    /// As [`rules::replace`]; the set before is then in force still.
+    pub fn set_rules(&mut self, image: &[u8]) -> io::Result<()> {
+        rules::replace(&mut self.rules, image)
+    }
+
+    /// Takes the rules away. Of an event that somebody wants to be told of everybody is told then.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the kernel says.
+    pub fn clear_rules(&mut self) -> io::Result<()> {
+        rules::clear(&mut self.rules)
     }
 }
 

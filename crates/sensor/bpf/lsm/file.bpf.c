@@ -23,7 +23,7 @@ int BPF_PROG(file_open, struct file *file, int ret)
 	facts_number(f, PLACE_VALUE0, (file->f_mode & FMODE_WRITE) != 0);
 	facts_number(f, PLACE_VALUE1, (file->f_flags & FMODE_EXEC_FLAG) != 0);
 	facts_file(f, file);
-	return facts_end(f);
+	return facts_end_of(f, file->f_inode);
 }
 
 SEC("lsm/file_open")
@@ -38,7 +38,7 @@ int BPF_PROG(process_exec, struct file *file, int ret)
 		return ret;
 	facts_file(f, file);
 	facts_number(f, PLACE_VALUE0, facts_in_memory(f));
-	return facts_end(f);
+	return facts_end_of(f, file->f_inode);
 }
 
 SEC("lsm/path_mknod")
@@ -112,7 +112,7 @@ int BPF_PROG(file_link, struct dentry *old_dentry, const struct path *new_dir,
 	/* linkat(2) has seen to it that both are in the same mount. */
 	facts_path(f, new_dir->mnt, old_dentry);
 	facts_new_path(f, new_dir->mnt, new_dentry);
-	return facts_end(f);
+	return facts_end_of(f, old_dentry->d_inode);
 }
 
 static __always_inline int rename_one(const struct vfsmount *mnt, struct dentry *from,
@@ -125,7 +125,7 @@ static __always_inline int rename_one(const struct vfsmount *mnt, struct dentry 
 	facts_number(f, PLACE_VALUE0, BPF_CORE_READ(to, d_inode) != 0);
 	facts_path(f, mnt, from);
 	facts_new_path(f, mnt, to);
-	return facts_end(f);
+	return facts_end_of(f, from->d_inode);
 }
 
 SEC("lsm/path_rename")
@@ -147,7 +147,7 @@ int BPF_PROG(file_unlink, const struct path *dir, struct dentry *dentry, int ret
 	if (!f)
 		return ret;
 	facts_path(f, dir->mnt, dentry);
-	return facts_end(f);
+	return facts_end_of(f, dentry->d_inode);
 }
 
 SEC("lsm/path_rmdir")
@@ -158,7 +158,7 @@ int BPF_PROG(file_rmdir, const struct path *dir, struct dentry *dentry, int ret)
 	if (!f)
 		return ret;
 	facts_path(f, dir->mnt, dentry);
-	return facts_end(f);
+	return facts_end_of(f, dentry->d_inode);
 }
 
 SEC("lsm/path_chmod")
@@ -170,7 +170,7 @@ int BPF_PROG(file_setattr, const struct path *path, unsigned short mode, int ret
 		return ret;
 	facts_number(f, PLACE_VALUE0, mode & 07777);
 	facts_path(f, path->mnt, path->dentry);
-	return facts_end(f);
+	return facts_end_of(f, path->dentry->d_inode);
 }
 
 SEC("lsm/path_chown")
@@ -183,7 +183,7 @@ int BPF_PROG(file_chown, const struct path *path, unsigned int uid, unsigned int
 	facts_number(f, PLACE_VALUE0, uid);
 	facts_number(f, PLACE_VALUE1, gid);
 	facts_path(f, path->mnt, path->dentry);
-	return facts_end(f);
+	return facts_end_of(f, path->dentry->d_inode);
 }
 
 static __always_inline int truncate(struct dentry *dentry, struct iattr *attr, int ret)
@@ -200,7 +200,7 @@ static __always_inline int truncate(struct dentry *dentry, struct iattr *attr, i
 	if (valid & ATTR_FILE)
 		mnt = BPF_CORE_READ(attr, ia_file, f_path.mnt);
 	facts_path(f, mnt, dentry);
-	return facts_end(f);
+	return facts_end_of(f, dentry->d_inode);
 }
 
 SEC("lsm/inode_setattr")
@@ -229,7 +229,7 @@ int BPF_PROG(file_mmap_exec, struct file *file, unsigned long reqprot, unsigned 
 		return ret;
 	facts_number(f, PLACE_VALUE0, (prot & PROT_WRITE) != 0);
 	facts_file(f, file);
-	return facts_end(f);
+	return facts_end_of(f, file->f_inode);
 }
 
 SEC("lsm/file_receive")
@@ -240,5 +240,5 @@ int BPF_PROG(file_receive, struct file *file, int ret)
 	if (!f)
 		return ret;
 	facts_file(f, file);
-	return facts_end(f);
+	return facts_end_of(f, file->f_inode);
 }

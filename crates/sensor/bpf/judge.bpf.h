@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/*
+ * judge.bpf.h - what the rules in force make of an event, with what is kept of subjects and files
+ *
+ * What the rules' conditions on the subject alone come to is kept at the process (struct subject_cache),
+ * those on the file alone at the inode (struct file_cache), each with all that it depends on. So a program
+ * that opens files again walks to no path and compares no text. A kept vector counts only if
+ *
+ *   - it is of the set in force (its generation: the epoch of this cache),
+ *   - of the same user, group, control group, program and marks; of the same owner and marks,
+ *   - of a file by the same name and mount, that has one name only and was not changed (a further name, a
+ *     name that went: both change the inode's time), and since the walk nothing on the machine was renamed
+ *     or mounted: the sequence numbers of the kernel's own rename_lock and mount_lock are the same.
+ *
+ * It is read without a lock: a sequence number is odd while it is written, and whoever finds another one
+ * behind what he read begins again without the cache.
+ */
+#ifndef OUTRIGGER_JUDGE_BPF_H
+#define OUTRIGGER_JUDGE_BPF_H
+
+#include "rules.bpf.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_INODE_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct file_cache);
+} file_caches SEC(".maps");
+
+/* Marks of files: as long as the inode is in memory. */
+struct {
+	__uint(type, BPF_MAP_TYPE_INODE_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct mark_set);
+} file_marks SEC(".maps");
+
+/* File systems whose names change by the kernel's own renames alone, and whose races were tried. */
+#define MAGIC_EXT 0xef53
+#define MAGIC_XFS 0x58465342
+#define MAGIC_TMPFS 0x01021994
+#define MAGIC_BTRFS 0x9123683e
+
+/* Everything read before is read before everything read behind. */
+static __always_inline void read_in_order(struct rules_room *room)
+{
+	__sync_val_compare_and_swap(&room->value[1], 0, 0);
+}
+
+struct marks_at {
+	struct mark_set *set;
+	struct rules_header *head;
+	__u64 bits;
+	__u64 now;
+};
+
+static int mark_step(__u32 step, struct marks_at *at)
+{
+	__u32 bit = within(step, RULES_MARKS - 1);
+
+	if (!(at->set->bits >> bit & 1))
+		return 0;
+	if (at->set->put[bit] < at->head->since[bit])
+		return 0;
+	if (bit < MARKS_TIMED && at->set->until[bit] && at->set->until[bit] <= at->now)
+		return 0;
+	at->bits |= 1ULL << bit;
+	return 0;
+}
+
+/* The marks of a set that count now, by the rules in force. */
+__noinline __u64 marks_now(struct mark_set *set, struct rules_room *room)
+{
+	struct evaluation e;
+	struct marks_at at;
+
+	if (!set || !room || !set->bits || !rules_set(&e, 0, room))
+		return 0;
+	at.set = set;
+	at.head = e.head;
+	at.bits = 0;
+	at.now = bpf_ktime_get_ns();
+	bpf_loop(RULES_MARKS, mark_step, &at, 0);
+	return at.bits;
+}
+
+static int put_step(__u32 step, struct marks_at *at)
+{
+	__u32 bit = within(step, RULES_MARKS - 1);
+	__u64 seconds;
+
+	if (!(at->bits >> bit & 1))
+		return 0;
+	if (bit < MARKS_TIMED) {
+		seconds = at->head->seconds[bit];
+		at->set->until[bit] = seconds ? at->now + seconds * 1000000000ULL : 0;
+	}
+	at->set->put[bit] = at->head->generation;
+	/* Behind the others: whoever sees the bit sees these too. */
+	__sync_fetch_and_or(&at->set->bits, 1ULL << bit);
+	return 0;
+}
+
+/* Puts marks into a set; gives those of them that children get too. */
+__noinline __u64 marks_put(struct mark_set *set, struct rules_room *room, __u64 bits)
+{
+	struct evaluation e;
+	struct marks_at at;
+
+	if (!set || !room || !rules_set(&e, 0, room))
+		return 0;
+	at.set = set;
+	at.head = e.head;
+	at.bits = bits;
+	at.now = bpf_ktime_get_ns();
+	bpf_loop(RULES_MARKS, put_step, &at, 0);
+	return bits & e.head->inherited;
+}
+
+/* Keeps the compiler from making a loop a call of memcpy or memset, which there is none of. */
+static __always_inline void one_by_one(void)
+{
+	asm volatile("" ::: "memory");
+}
+
+/* room->v = everything: the beginning of a vector that is kept for all events. */
+static __always_inline void all_clauses(struct rules_room *room)
+{
+	__u32 i, words = room->words;
+
+#pragma clang loop unroll(disable)
+	for (i = 0; i < RULES_WORDS && i < words; i++) {
+		room->v[i] = ~0ULL;
+		one_by_one();
+	}
+}
+
+static __always_inline void copy_vector(__u64 *to, __u64 *from, __u32 words)
+{
+	__u32 i;
+
+#pragma clang loop unroll(disable)
+	for (i = 0; i < RULES_WORDS && i < words; i++) {
+		to[i] = from[i];
+		one_by_one();
+	}
+}
+
+/* room->kept &= vector. Whether anything is left. */
+static __always_inline __u64 keep(struct rules_room *room, __u64 *vector)
+{
+	__u32 i, words = room->words;
+	__u64 any = 0;
+
+#pragma clang loop unroll(disable)
+	for (i = 0; i < RULES_WORDS && i < words; i++)
+		any |= room->kept[i] &= vector[i];
+	return any;
+}
+
+/* Takes a cache for writing. Whether nobody else has it. */
+static __always_inline int take_cache(__u32 *busy)
+{
+	__u32 was = *busy;
+
+	return !(was & 1) && __sync_val_compare_and_swap(busy, was, was + 1) == was;
+}
+
+static __always_inline void give_cache_back(__u32 *busy)
+{
+	__sync_fetch_and_add(busy, 1);
+}
+
+/* The vector of the subject; false if it was written meanwhile. */
+__noinline int judge_subject(struct facts *f, struct rules_room *room)
+{
+	struct subject *subject = 0;
+	struct subject_cache *cache;
+	struct evaluation e;
+	__u64 group;
+	__u32 sequence;
+
+	if (!f || !room || !rules_set(&e, f, room))
+		return 0;
+	if (room->cached)
+		subject = bpf_task_storage_get(&subjects, bpf_get_current_task_btf()->group_leader,
+					       0, 0);
+	if (!subject || subject->ready != SUBJECT_READY) {
+		facts_subject(f);
+		subject = bpf_task_storage_get(&subjects, bpf_get_current_task_btf()->group_leader,
+					       0, 0);
+	}
+	f->marks = subject && e.head->tables & 1 << RULES_SUBJECT_MARKS
+			   ? marks_now(&subject->marks, room)
+			   : 0;
+	group = bpf_get_current_cgroup_id();
+	if (subject && room->cached) {
+		cache = &subject->cache;
+		sequence = cache->busy;
+		read_in_order(room);
+		if (!(sequence & 1) && cache->generation == room->out.generation &&
+		    cache->marks == f->marks && cache->cgroup == group &&
+		    cache->uid == f->numbers[PLACE_SUBJECT_UID] &&
+		    cache->gid == f->numbers[PLACE_SUBJECT_GID] && cache->execs == subject->execs) {
+			room->left = keep(room, cache->vector);
+			read_in_order(room);
+			return cache->busy == sequence;
+		}
+	}
+	room->execs = subject ? subject->execs : 0;
+	if (!(f->state & FACTS_SUBJECT)) {
+		/* It takes the marks as they are; those that count are known. */
+		__u64 marks = f->marks;
+
+		facts_subject(f);
+		f->marks = marks;
+	}
+	all_clauses(room);
+	and_tables(f, room, e.head->numbers & RULES_SUBJECT_NUMBERS,
+		   e.head->tables & RULES_SUBJECT_TABLES);
+	room->left = keep(room, room->v);
+	if (!subject || subject->ready != SUBJECT_READY || subject->execs != room->execs ||
+	    room->out.flags & (RULED_CHANGED | RULED_BROKEN) || !take_cache(&subject->cache.busy))
+		return 1;
+	cache = &subject->cache;
+	cache->generation = room->out.generation;
+	cache->marks = f->marks;
+	cache->cgroup = group;
+	cache->uid = f->numbers[PLACE_SUBJECT_UID];
+	cache->gid = f->numbers[PLACE_SUBJECT_GID];
+	cache->execs = room->execs;
+	copy_vector(cache->vector, room->v, room->words);
+	give_cache_back(&cache->busy);
+	return 1;
+}
+
+struct inode___until_6_5 {
+	struct {
+		long long tv_sec;
+		long tv_nsec;
+	} i_ctime;
+} __attribute__((preserve_access_index));
+
+struct inode___until_6_10 {
+	struct {
+		long long tv_sec;
+		long tv_nsec;
+	} __i_ctime;
+} __attribute__((preserve_access_index));
+
+struct inode___since_6_11 {
+	long long i_ctime_sec;
+	__u32 i_ctime_nsec;
+} __attribute__((preserve_access_index));
+
+/* What the path and owner of a file depend on; false if they cannot be kept. */
+static __always_inline int file_state(struct facts *f, struct file_cache *state)
+{
+	struct inode *inode = (void *)f->inode;
+	struct dentry *dentry = (void *)f->object.dentry;
+	__u32 mode;
+
+	if (!inode || !dentry || !settings.rename_lock || !settings.mount_lock)
+		return 0;
+	mode = BPF_CORE_READ(inode, i_mode);
+	if ((mode & S_IFMT) != S_IFDIR && BPF_CORE_READ(inode, i_nlink) != 1)
+		return 0;
+	switch (BPF_CORE_READ(inode, i_sb, s_magic)) {
+	case MAGIC_EXT:
+	case MAGIC_XFS:
+	case MAGIC_TMPFS:
+	case MAGIC_BTRFS:
+		break;
+	default:
+		return 0;
+	}
+	if (!BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_parent) != dentry)
+		return 0;
+	state->owner = f->numbers[PLACE_OWNER];
+	state->marks = f->object_marks;
+	state->dentry = f->object.dentry;
+	state->mnt = f->object.mnt;
+	state->renames = sequence(settings.rename_lock);
+	state->mounts = sequence(settings.mount_lock);
+	if (bpf_core_field_exists(((struct inode___since_6_11 *)0)->i_ctime_sec)) {
+		state->seconds = BPF_CORE_READ((struct inode___since_6_11 *)inode, i_ctime_sec);
+		state->nanoseconds = BPF_CORE_READ((struct inode___since_6_11 *)inode, i_ctime_nsec);
+	} else if (bpf_core_field_exists(((struct inode___until_6_10 *)0)->__i_ctime)) {
+		state->seconds = BPF_CORE_READ((struct inode___until_6_10 *)inode, __i_ctime.tv_sec);
+		state->nanoseconds =
+			BPF_CORE_READ((struct inode___until_6_10 *)inode, __i_ctime.tv_nsec);
+	} else if (bpf_core_field_exists(((struct inode___until_6_5 *)0)->i_ctime)) {
+		state->seconds = BPF_CORE_READ((struct inode___until_6_5 *)inode, i_ctime.tv_sec);
+		state->nanoseconds =
+			BPF_CORE_READ((struct inode___until_6_5 *)inode, i_ctime.tv_nsec);
+	} else {
+		return 0;
+	}
+	return !((state->renames | state->mounts) & 1);
+}
+
+static __always_inline int same_file(struct file_cache *a, struct file_cache *b)
+{
+	return a->owner == b->owner && a->marks == b->marks && a->dentry == b->dentry &&
+	       a->mnt == b->mnt && a->renames == b->renames && a->mounts == b->mounts &&
+	       a->seconds == b->seconds && a->nanoseconds == b->nanoseconds;
+}
+
+/* The vector of the object; false if it was written meanwhile. */
+__noinline int judge_object(struct facts *f, struct rules_room *room, struct file_cache *cache)
+{
+	struct evaluation e;
+	__u32 numbers, tables, busy;
+	int keeps;
+
+	if (!f || !room || !rules_set(&e, f, room))
+		return 0;
+	keeps = room->cached && file_state(f, &room->file);
+	if (keeps && !cache)
+		room->keeps = 1;
+	if (keeps && cache) {
+		busy = cache->busy;
+		read_in_order(room);
+		if (!(busy & 1) && cache->generation == room->out.generation &&
+		    same_file(cache, &room->file)) {
+			room->left = keep(room, cache->vector);
+			read_in_order(room);
+			return cache->busy == busy;
+		}
+	}
+	numbers = e.head->numbers & RULES_OBJECT_NUMBERS;
+	tables = e.head->tables & RULES_OBJECT_TABLES;
+	facts_walk(f);
+	all_clauses(room);
+	and_tables(f, room, numbers, tables);
+	room->left = keep(room, room->v);
+	if (!keeps || !cache || !(f->state & FACTS_STABLE) || !f->numbers[PLACE_PATH_KNOWN] ||
+	    f->walk.renames != room->file.renames || f->walk.mounts != room->file.mounts ||
+	    room->out.flags & (RULED_CHANGED | RULED_BROKEN) || !take_cache(&cache->busy))
+		return 1;
+	cache->generation = room->out.generation;
+	cache->owner = room->file.owner;
+	cache->marks = room->file.marks;
+	cache->dentry = room->file.dentry;
+	cache->mnt = room->file.mnt;
+	cache->renames = room->file.renames;
+	cache->mounts = room->file.mounts;
+	cache->seconds = room->file.seconds;
+	cache->nanoseconds = room->file.nanoseconds;
+	copy_vector(cache->vector, room->v, room->words);
+	give_cache_back(&cache->busy);
+	return 1;
+}
+
+/* What is neither the subject's nor a file's. */
+#define ARGUMENT_NUMBERS (~(RULES_SUBJECT_NUMBERS | RULES_OBJECT_NUMBERS))
+#define ARGUMENT_TABLES (~(RULES_SUBJECT_TABLES | RULES_OBJECT_TABLES))
+/* The length of the other path, and its atoms. */
+#define NEW_PATH_NUMBERS (1 << (RULES_LENGTHS + PLACE_NEW_PATH - PLACE_EXE))
+#define NEW_PATH_TABLES (1 << (PLACE_NEW_PATH - PLACE_EXE))
+
+/* One try. Whether it is to be believed: nothing of what it read was written meanwhile. */
+static __always_inline int judge_once(struct facts *f, struct rules_room *room,
+				      struct file_cache *cache)
+{
+	__u32 numbers, tables;
+
+	if (!rules_begin(f, room))
+		return !(room->out.flags & RULED_CHANGED);
+	numbers = room->numbers;
+	tables = room->tables;
+	copy_vector(room->kept, room->v, room->words);
+	room->left = 1;
+	if ((numbers & RULES_SUBJECT_NUMBERS || tables & RULES_SUBJECT_TABLES) &&
+	    !judge_subject(f, room))
+		return 0;
+	if (room->left && (numbers & RULES_OBJECT_NUMBERS || tables & RULES_OBJECT_TABLES) &&
+	    !judge_object(f, room, cache))
+		return 0;
+	if (!room->left)
+		return !(room->out.flags & RULED_CHANGED);
+	numbers &= ARGUMENT_NUMBERS;
+	tables &= ARGUMENT_TABLES;
+	if (numbers & NEW_PATH_NUMBERS || tables & NEW_PATH_TABLES)
+		facts_walk(f);
+	copy_vector(room->v, room->kept, room->words);
+	if (numbers | tables)
+		and_tables(f, room, numbers, tables);
+	return rules_end(f, room);
+}
+
+/* With the caches, without them, and once more if the set was replaced as well. */
+#define JUDGE_TRIES 3
+
+/*
+ * What the rules in force make of an event, into room->out. `cache` is what is kept at the object's inode,
+ * NULL if nothing is.
+ */
+__noinline int judge(struct facts *f, struct rules_room *room, struct file_cache *cache)
+{
+	int try;
+
+	if (!f || !room)
+		return 0;
+	room->cached = 1;
+	room->keeps = 0;
+#pragma clang loop unroll(disable)
+	for (try = 0; try < JUDGE_TRIES; try++) {
+		if (judge_once(f, room, cache))
+			return 1;
+		room->cached = 0;
+	}
+	room->out.flags |= RULED_BROKEN;
+	return 0;
+}
+
+/* Puts the marks on the subject that the rules set. */
+__noinline int judge_marks(struct facts *f, struct rules_room *room)
+{
+	struct subject *subject;
+	__u64 inherited;
+
+	if (!f || !room)
+		return 0;
+	subject = bpf_task_storage_get(&subjects, bpf_get_current_task_btf()->group_leader, 0, 0);
+	if (!subject)
+		return 0;
+	inherited = marks_put(&subject->marks, room, room->out.subject_marks);
+	__sync_fetch_and_or(&subject->inherited, inherited);
+	return 1;
+}
+
+#endif
