@@ -45,7 +45,7 @@ static __always_inline int of_file(struct facts *f, struct file *file)
 {
 	facts_number(f, PLACE_VALUE0, 0);
 	facts_file(f, file);
-	return facts_end(f);
+	return facts_end_of(f, file->f_inode);
 }
 
 static __always_inline int of_memory(struct facts *f)

@@ -30,11 +30,12 @@ int BPF_PROG(memory_mprotect_exec, struct vm_area_struct *vma, unsigned long req
 	file = vma->vm_file;
 	facts_number(f, PLACE_VALUE0, !file);
 	facts_number(f, PLACE_VALUE1, (protection & PROT_WRITE) != 0);
-	if (file)
-		facts_file(f, file);
-	else
+	if (!file) {
 		facts_nowhere(f);
-	return facts_end(f);
+		return facts_end(f);
+	}
+	facts_file(f, file);
+	return facts_end_of(f, file->f_inode);
 }
 
 SEC("lsm/mmap_file")

@@ -53,7 +53,7 @@ int BPF_PROG(mount_mount, const char *device, struct path *path, const char *typ
 	facts_number(f, PLACE_VALUE0, flags);
 	facts_text(f, type);
 	facts_path(f, path->mnt, path->dentry);
-	return facts_end(f);
+	return facts_end_of(f, path->dentry->d_inode);
 }
 
 SEC("lsm/sb_mount")
@@ -68,7 +68,7 @@ int BPF_PROG(mount_move_old, const char *device, struct path *path, const char *
 	if (!f)
 		return ret;
 	facts_path(f, path->mnt, path->dentry);
-	return facts_end(f);
+	return facts_end_of(f, path->dentry->d_inode);
 }
 
 SEC("lsm/move_mount")
@@ -86,7 +86,7 @@ int BPF_PROG(mount_move, struct path *from, struct path *to, int ret)
 		facts_has(f, PLACE_NEW_PATH);
 	else
 		facts_new_path(f, from->mnt, from->dentry);
-	return facts_end(f);
+	return facts_end_of(f, to->dentry->d_inode);
 }
 
 SEC("lsm/sb_umount")
@@ -98,7 +98,7 @@ int BPF_PROG(mount_umount, struct vfsmount *mnt, int flags, int ret)
 		return ret;
 	facts_number(f, PLACE_VALUE0, (__u32)flags);
 	facts_path(f, mnt, mnt->mnt_root);
-	return facts_end(f);
+	return facts_end_of(f, mnt->mnt_root->d_inode);
 }
 
 SEC("lsm/sb_mount")
@@ -113,7 +113,7 @@ int BPF_PROG(mount_remount, const char *device, struct path *path, const char *t
 	if (!f)
 		return ret;
 	facts_path(f, path->mnt, path->dentry);
-	return facts_end(f);
+	return facts_end_of(f, path->dentry->d_inode);
 }
 
 /* The file system is said here, and not where it is mounted. */
@@ -141,7 +141,7 @@ int BPF_PROG(mount_pivot, struct path *old, struct path *new, int ret)
 		return ret;
 	facts_path(f, new->mnt, new->dentry);
 	facts_new_path(f, old->mnt, old->dentry);
-	return facts_end(f);
+	return facts_end_of(f, new->dentry->d_inode);
 }
 
 SEC("lsm/path_chroot")
@@ -152,5 +152,5 @@ int BPF_PROG(mount_chroot, struct path *path, int ret)
 	if (!f)
 		return ret;
 	facts_path(f, path->mnt, path->dentry);
-	return facts_end(f);
+	return facts_end_of(f, path->dentry->d_inode);
 }

@@ -28,7 +28,7 @@ int BPF_PROG(process_signal, struct task_struct *p, void *info, int sig,
 		return ret;
 	facts_number(f, PLACE_VALUE0, (__u32)sig);
 	facts_target(f, p);
-	return facts_end(f);
+	return facts_end_at(f, p->group_leader);
 }
 
 SEC("lsm/task_setrlimit")
@@ -44,5 +44,5 @@ int BPF_PROG(process_limits, struct task_struct *p, unsigned int resource, struc
 	facts_number(f, PLACE_VALUE0, resource);
 	facts_number(f, PLACE_VALUE1, soft > LARGEST ? LARGEST : soft);
 	facts_target(f, p);
-	return facts_end(f);
+	return facts_end_at(f, p->group_leader);
 }

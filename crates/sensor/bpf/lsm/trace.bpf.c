@@ -72,7 +72,7 @@ int BPF_PROG(process_memory, struct task_struct *child, unsigned int mode, int r
 		return ret;
 	facts_number(f, PLACE_VALUE0, access == ACCESS_WRITE);
 	facts_target(f, child);
-	return facts_end(f);
+	return facts_end_at(f, child->group_leader);
 }
 
 SEC("lsm/ptrace_access_check")
@@ -87,17 +87,19 @@ int BPF_PROG(process_ptrace, struct task_struct *child, unsigned int mode, int r
 		return ret;
 	facts_number(f, PLACE_VALUE0, (mode & PTRACE_MODE_ATTACH) != 0);
 	facts_target(f, child);
-	return facts_end(f);
+	return facts_end_at(f, child->group_leader);
 }
 
 SEC("lsm/ptrace_traceme")
 int BPF_PROG(process_ptrace_traceme, struct task_struct *parent, int ret)
 {
 	struct facts *f = facts_begin(PROCESS_PTRACE, ret);
+	struct task_struct *task;
 
 	if (!f)
 		return ret;
+	task = bpf_get_current_task_btf();
 	facts_number(f, PLACE_VALUE0, 1);
-	facts_target(f, bpf_get_current_task_btf());
-	return facts_end(f);
+	facts_target(f, task);
+	return facts_end_at(f, task->group_leader);
 }

@@ -18,7 +18,7 @@ static __always_inline int say(struct facts *f, struct dentry *dentry, const cha
 {
 	facts_dentry(f, dentry);
 	facts_text(f, name);
-	return facts_end(f);
+	return facts_end_of(f, dentry->d_inode);
 }
 
 SEC("lsm/inode_setxattr")
