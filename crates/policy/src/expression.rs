@@ -282,21 +282,8 @@ fn method(expr: &Expr, name: &str, args: &[Expr], event: Event) -> Translated {
     }
 }
 
-/// In a network of IPv6 lies no IPv4 address, though one stands for it among the facts.
-fn within(address: IpAddr, prefix: u8) -> Condition {
-    let cidr = Condition::Within(Cidr { address, prefix });
-    let mapped = Ipv4Addr::UNSPECIFIED.to_ipv6_mapped().to_bits();
-    match address {
-        IpAddr::V6(address) if prefix < 96 => {
-            let host = u128::MAX.checked_shr(prefix.into()).unwrap_or(0);
-            if mapped & !host == address.to_bits() {
-                let v4 = Cidr { address: Ipv4Addr::UNSPECIFIED.into(), prefix: 0 };
-                return both(cidr, not(Condition::Within(v4)));
-            }
-            cidr
-        }
-        _ => cidr,
-    }
+const fn within(address: IpAddr, prefix: u8) -> Condition {
+    Condition::Within(Cidr { address, prefix })
 }
 
 fn less(place: Number, value: i64) -> Condition {

@@ -15,6 +15,8 @@
 
 mod annotations;
 mod errors;
+pub mod example;
+pub mod explain;
 mod expression;
 mod guard;
 mod policy;

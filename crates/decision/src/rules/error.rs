@@ -146,3 +146,30 @@ pub enum CompileError {
     #[error("the compiled set is larger than {} bytes: use fewer or shorter constants", PAGES * PAGE)]
     Bytes,
 }
+
+impl CompileError {
+    /// The name of the rule that is in the way, where it is one.
+    pub fn rule(&self) -> Option<&str> {
+        match self {
+            Self::NameTwice { rule }
+            | Self::NoEvent { rule }
+            | Self::Nowhere { rule }
+            | Self::Impossible { rule }
+            | Self::EngineMayOnlyDeny { rule }
+            | Self::NoSuchEngine { rule, .. }
+            | Self::Nested { rule }
+            | Self::Work { rule }
+            | Self::Clauses { rule }
+            | Self::Long { rule, .. }
+            | Self::Network { rule, .. }
+            | Self::Marks { rule, .. }
+            | Self::Timed { rule, .. }
+            | Self::MarkDiffers { rule, .. } => Some(rule),
+            Self::Bounds { .. }
+            | Self::Atoms { .. }
+            | Self::Literals { .. }
+            | Self::States { .. }
+            | Self::Bytes => None,
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! What reading policies promises: the rules that it makes decide as Cedar does, what is no rule is refused
+//! with its place, and the program that does it survives what it is given.
+
+mod oracle;
