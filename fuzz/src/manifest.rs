@@ -53,6 +53,23 @@ fn write(manifest: &Manifest) -> String {
             out.text("degrade_to", need(weaker));
         }
     }
+    for filter in &manifest.filters {
+        out.table("[[filter]]");
+        assert!(
+            filter.events.iter().all(|event| manifest.events.iter().any(|it| it.event == event))
+        );
+        // Without events it would be about all that have what it names; with none at all it is about none.
+        if !filter.events.is_empty() {
+            out.texts("events", filter.events.iter().map(|event| event.name()));
+        }
+        out.bare("mute", filter.mute);
+        out.bare("invert", filter.invert);
+        out.paths("paths", &filter.paths);
+        out.paths("programs", &filter.programs);
+        out.paths("cgroups", &filter.cgroups);
+        let uids: Vec<String> = filter.uids.iter().map(u32::to_string).collect();
+        out.bare("uids", format_args!("[{}]", uids.join(", ")));
+    }
     out.table("[needs]");
     let fields = [
         (manifest.fields.path, "path"),

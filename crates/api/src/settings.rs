@@ -16,6 +16,7 @@
 mod config;
 mod error;
 mod file;
+mod filter;
 mod instruction;
 mod interprets;
 mod keys;
@@ -34,6 +35,7 @@ pub use config::{
     OnQuarantine, RecordConfig, RecordContent, RulesConfig,
 };
 pub use error::{ERRORS_MAX, Place, Problem, SettingsError, SettingsErrors};
+pub use filter::{ALTERNATIVES_MAX, Filter};
 pub use instruction::{ACTIONS_MAX, Instruction, MACHINES_MAX, RepairAction};
 pub use manifest::{Fields, Limits, Manifest, Need, Subscription};
 pub use protect::{PlaceConfig, ProtectConfig, ProtectMode, TypeConfig};

@@ -19,6 +19,7 @@ mod evaluate;
 mod facts;
 #[cfg(any(test, feature = "generate"))]
 pub mod generate;
+pub mod filter;
 mod image;
 mod layout;
 mod marks;

@@ -66,6 +66,35 @@ pub(super) const PROGRAM: FilePath =
 pub(super) const ARGUMENTS: List =
     List { name: "arguments", of: "texts", max: 256, example: "[\"--quiet\"]" };
 
+/// Most filters of one engine.
+pub(super) const FILTERS_MAX: usize = 16;
+/// Most members of one list of a filter.
+const FILTER_LIST_MAX: usize = 64;
+pub(super) const FILTER: Group = Group {
+    name: "filter",
+    kind: "a list of tables",
+    allowed: "at most 16",
+    default: "none",
+    example: "[[filter]]",
+};
+pub(super) const FILTER_EVENTS: List = List {
+    name: "events",
+    of: "names of events that the engine can be told of, no two alike",
+    max: FILTER_LIST_MAX,
+    example: "[\"file.open\"]",
+};
+pub(super) const FILTER_PATHS: List = paths("paths", FILTER_LIST_MAX, "[\"/etc\"]");
+pub(super) const FILTER_PROGRAMS: List = paths("programs", FILTER_LIST_MAX, "[\"/usr/sbin/sshd\"]");
+pub(super) const FILTER_CGROUPS: List = paths("cgroups", FILTER_LIST_MAX, "[\"/system.slice\"]");
+pub(super) const FILTER_UIDS: List = List {
+    name: "uids",
+    of: "users from 0 to 4294967294, no two alike",
+    max: FILTER_LIST_MAX,
+    example: "[0]",
+};
+pub(super) const FILTER_MUTE: Flag = Flag { name: "mute", default: false };
+pub(super) const FILTER_INVERT: Flag = Flag { name: "invert", default: false };
+
 const NEED_WORDS: &[(&str, Need)] =
     &[("ask", Need::Ask), ("rule", Need::Rule), ("notify", Need::Notify)];
 pub(super) const EVENT_NEEDS: Choice<Need> =
@@ -144,6 +173,7 @@ pub(super) static MANIFEST_TOP: Table = Table {
         &VERDICT,
         &ENTRY,
         &EVENTS,
+        &FILTER,
         &NEEDS,
         &LIMITS,
         &INTERPRETS,
@@ -152,6 +182,18 @@ pub(super) static MANIFEST_TOP: Table = Table {
 pub(super) static MANIFEST_ENTRY: Table = Table { path: "entry", keys: &[&PROGRAM, &ARGUMENTS] };
 pub(super) static MANIFEST_EVENT: Table =
     Table { path: "events.\"EVENT\"", keys: &[&EVENT_NEEDS, &DEGRADE_TO] };
+pub(super) static MANIFEST_FILTER: Table = Table {
+    path: "[filter]",
+    keys: &[
+        &FILTER_EVENTS,
+        &FILTER_PATHS,
+        &FILTER_PROGRAMS,
+        &FILTER_CGROUPS,
+        &FILTER_UIDS,
+        &FILTER_INVERT,
+        &FILTER_MUTE,
+    ],
+};
 pub(super) static MANIFEST_NEEDS: Table =
     Table { path: "needs", keys: &[&FIELDS, &NEEDS_CONTENT, &READ] };
 pub(super) static MANIFEST_LIMITS: Table = Table {
@@ -166,6 +208,7 @@ pub(super) static MANIFEST: &[&Table] = &[
     &MANIFEST_TOP,
     &MANIFEST_ENTRY,
     &MANIFEST_EVENT,
+    &MANIFEST_FILTER,
     &MANIFEST_NEEDS,
     &MANIFEST_LIMITS,
     &MANIFEST_CONTENT,

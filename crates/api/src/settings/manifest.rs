@@ -9,6 +9,7 @@ use crate::coverage::Level;
 use crate::key::EngineName;
 use crate::settings::error::{Place, Problem, SettingsErrors, is_printable, quoted};
 use crate::settings::file;
+use crate::settings::filter::{self, Filter};
 use crate::settings::interprets;
 use crate::settings::keys::{self, Field};
 use crate::settings::reader::{Report, Section};
@@ -30,6 +31,8 @@ pub struct Manifest {
     pub verdict: VerdictBasis,
     /// The events it wants to judge or see, in the order of the catalogue; never empty.
     pub events: Vec<Subscription>,
+    /// What of the events that it is told of it wants to be told.
+    pub filters: Vec<Filter>,
     /// What it wants to know about each event besides its number.
     pub fields: Fields,
     /// Whether it wants to read the object's content.
@@ -131,8 +134,7 @@ impl Manifest {
 
     /// Whether it wants to be told of an event, if only where it cannot be asked about it.
     pub fn may_be_told(&self) -> bool {
-        let notify = |need: Need| need == Need::Notify;
-        self.events.iter().any(|it| notify(it.needs) || it.degrade_to.is_some_and(notify))
+        self.events.iter().any(may_be_told)
     }
 
     /// Reads the manifest `text`, which came from `file`.
@@ -184,6 +186,8 @@ fn read_manifest(top: &Section<'_>, folder: PathBuf) -> Option<(Manifest, usize)
     let program = entry.path(&keys::PROGRAM);
     let arguments = entry.arguments(&keys::ARGUMENTS);
     let events = read_events(top);
+    let told = events.iter().filter(|it| may_be_told(it)).map(|it| it.event).collect();
+    let filters = filter::read(top, told);
     let needs = top.section(&keys::NEEDS, &keys::MANIFEST_NEEDS, keys::MANIFEST);
     let fields = needs.words(&keys::FIELDS, keys::FIELD_WORDS);
     let content = needs.flag(&keys::NEEDS_CONTENT);
@@ -204,6 +208,7 @@ fn read_manifest(top: &Section<'_>, folder: PathBuf) -> Option<(Manifest, usize)
         contract: contract?.0,
         verdict: verdict?,
         events,
+        filters,
         fields,
         content,
         read,
@@ -227,6 +232,12 @@ fn read_events(top: &Section<'_>) -> Vec<Subscription> {
     }
     let sections = top.events(&keys::EVENTS, |_| true, &keys::MANIFEST_EVENT, keys::MANIFEST);
     sections.iter().filter_map(|(event, section)| read_subscription(*event, section)).collect()
+}
+
+/// Whether the engine may come to be told of the event.
+fn may_be_told(subscription: &Subscription) -> bool {
+    let Subscription { needs, degrade_to, .. } = *subscription;
+    needs == Need::Notify || degrade_to == Some(Need::Notify)
 }
 
 fn read_subscription(event: Event, section: &Section<'_>) -> Option<Subscription> {

@@ -185,6 +185,32 @@ impl Section<'_> {
         names
     }
 
+    /// The users in the list `key`, none of which stands there twice.
+    pub(super) fn users(&self, key: &'static List) -> Vec<u32> {
+        let Some(value) = self.value(key) else { return Vec::new() };
+        let mut users: Vec<u32> = Vec::new();
+        for member in value.members(key) {
+            let Some(Toml::Integer(number)) = member.item.as_value() else {
+                member.not_a("an integer", None);
+                continue;
+            };
+            // The last of the type stands for none.
+            let Some(user) = u32::try_from(*number.value()).ok().filter(|user| *user != u32::MAX)
+            else {
+                let found = number.value().to_string();
+                member.refuse(|| (Problem::NotAllowed { found, allowed: key.allowed() }, None));
+                continue;
+            };
+            if let Some(at) = users.iter().position(|known| *known == user) {
+                let first = format!("{}[{at}]", value.path);
+                member.refuse(|| (Problem::Duplicate { found: user.to_string(), first }, None));
+                continue;
+            }
+            users.push(user);
+        }
+        users
+    }
+
     /// The words of the list `key`.
     pub(super) fn words<T: Copy + PartialEq>(
         &self,

@@ -188,8 +188,8 @@ fn an_unknown_key_is_told_what_was_probably_meant() {
         "policy.\"file.open\".max_files: unknown key; it belongs in [cache]",
     );
     refused(
-        "[cache]\nenabled = false",
-        "[cache]\npolicy = 1",
+        "enabled = false\nmax_files",
+        "policy = 1\nmax_files",
         "cache.policy: unknown key; it belongs at the top of the file, before the first table",
     );
     refused("lifted", "\"qu ux\"", "guard.\"qu ux\": unknown key; the keys here are extra, lifted");
@@ -272,8 +272,8 @@ fn a_value_of_another_type_is_told_how_to_write_it() {
          2048`",
     );
     refused(
-        "[cache]\nenabled = false",
-        "[cache]\nenabled = \"false\"",
+        "enabled = false\nmax_files",
+        "enabled = \"false\"\nmax_files",
         "cache.enabled: found the text \"false\", expected true or false; write `enabled = false`",
     );
     refused(

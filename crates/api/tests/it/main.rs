@@ -32,6 +32,18 @@ degrade_to = "notify"
 [events."process.exec"]
 needs = "rule"
 
+[events."file.unlink"]
+needs = "notify"
+
+[[filter]]
+events = ["file.unlink"]
+paths = ["/etc", "/usr/bin/"]
+programs = ["/usr/sbin/sshd"]
+cgroups = ["/system.slice"]
+uids = [0, 1000]
+invert = true
+mute = true
+
 [needs]
 fields = ["path", "credentials", "attributes", "arguments"]
 content = true

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use outrigger_api::settings::{Fields, Limits, Manifest, Need, Subscription};
+use outrigger_api::settings::{Fields, Filter, Limits, Manifest, Need, Subscription};
 use outrigger_api::verdict::VerdictBasis;
-use outrigger_api::{ContentType, Event, Interprets};
+use outrigger_api::{ContentType, Event, EventSet, Interprets};
 
 use crate::{FULL_MANIFEST, manifest_errors, with};
 
@@ -35,7 +35,17 @@ fn every_key_of_a_manifest_is_taken() {
                 needs: Need::Ask,
                 degrade_to: Some(Need::Notify),
             },
+            Subscription { event: Event::FileUnlink, needs: Need::Notify, degrade_to: None },
         ],
+        filters: vec![Filter {
+            events: EventSet::EMPTY.with(Event::FileUnlink),
+            mute: true,
+            invert: true,
+            paths: vec!["/etc".into(), "/usr/bin".into()],
+            programs: vec!["/usr/sbin/sshd".into()],
+            cgroups: vec!["/system.slice".into()],
+            uids: vec![0, 1000],
+        }],
         fields: Fields { path: true, credentials: true, attributes: true, arguments: true },
         content: true,
         read: vec![PathBuf::from("/usr/share/zoneinfo"), PathBuf::from("/etc/ssl/certs")],
@@ -341,4 +351,56 @@ fn inputs_are_those_of_a_table_alone_and_supplied_by_what_is_asked_for() {
     assert!(unfit.contains("content.inputs[0]: \"Pipe Name\" is not allowed"), "{unfit:?}");
     assert!(other.contains("content.schema: \"0\" is not allowed"), "{other:?}");
     assert!(other.contains("belongs to content of the type \"table\" alone"), "{other:?}");
+}
+
+#[test]
+fn a_filter_without_events_is_about_all_that_the_engine_can_be_told_of_and_that_it_fits() {
+    let told = "events.\"file.open\".needs = \"ask\"\n\
+                events.\"file.unlink\".needs = \"notify\"\n\
+                events.\"net.connect\".needs = \"notify\"\n";
+    let by_path = "[[filter]]\npaths = [\"/etc\"]\n[[filter]]\nuids = [0]\nmute = true\n";
+    let text = with(LEAST, "events.\"file.open\".needs = \"ask\"\n", &format!("{told}{by_path}"));
+
+    let manifest = Manifest::parse(&text, Path::new("m.toml")).expect("a manifest");
+
+    let [paths, users] = &manifest.filters[..] else { panic!("two filters") };
+    assert_eq!(paths.events, EventSet::EMPTY.with(Event::FileUnlink));
+    let both = EventSet::EMPTY.with(Event::FileUnlink).with(Event::NetConnect);
+    assert_eq!((users.events, users.mute), (both, true));
+}
+
+#[test]
+fn filters_that_mean_nothing_or_too_much_are_refused() {
+    let refused = |filter: &str, want: &str| {
+        let told = "events.\"file.unlink\".needs = \"notify\"\n\
+                    events.\"net.connect\".needs = \"notify\"\n";
+        let with_filter = format!("{told}{filter}");
+        let errors =
+            manifest_errors(&with(LEAST, "events.\"file.open\".needs = \"ask\"\n", &with_filter));
+        assert!(errors.contains(want), "{errors}");
+    };
+    let list = |count: u32, prefix: &str| {
+        (0..count).map(|at| format!("\"{prefix}{at}\"")).collect::<Vec<_>>().join(", ")
+    };
+
+    refused(
+        "[[filter]]\nmute = true\n",
+        "m.toml:9:1: filter[0]: it names nothing to tell events apart by; write `paths`, `programs`, \
+         `cgroups` or `uids`",
+    );
+    refused(
+        "[[filter]]\nevents = [\"file.open\"]\nuids = [0]\n",
+        "filter[0].events[0]: \"file.open\" is not allowed: names of events that the engine can be told of",
+    );
+    refused(
+        "[[filter]]\nevents = [\"net.connect\"]\npaths = [\"/etc\"]\n",
+        "filter[0].paths: net.connect has no path",
+    );
+    refused("[[filter]]\nuids = [4294967295]\n", "filter[0].uids[0]: 4294967295 is not allowed");
+    refused("[[filter]]\nuids = [1, 1]\n", "filter[0].uids[1]: 1 ");
+    let (paths, programs) = (list(20, "/a/"), list(20, "/b/"));
+    refused(
+        &format!("[[filter]]\npaths = [{paths}]\nprograms = [{programs}]\n"),
+        "the filters up to this one make 820 alternatives of file.unlink, over the limit of 256",
+    );
 }

@@ -37,6 +37,7 @@ pub(crate) fn spec(name: &str) -> EngineSpec {
                 needs: Need::Ask,
                 degrade_to: None,
             }],
+            filters: Vec::new(),
             fields: Fields::default(),
             content: true,
             read: Vec::new(),
