@@ -49,6 +49,8 @@ pub enum Request {
     },
     /// Read the configuration again.
     Reload,
+    /// Put the rules in force that the folder of policies holds now, all at once, or none if one is refused.
+    ApplyPolicy,
     /// Drop every cached verdict, so that no file of a protected volume is held open.
     Flush,
     /// Replace an engine's process, without a question lost, by one of what is in force, or lies in its
@@ -266,6 +268,15 @@ pub struct PolicyStatus {
     pub monitored: u64,
     /// When it came into force, ms since the epoch.
     pub since_ms: u64,
+    /// Questions that rules denied, since this host process began to serve.
+    #[serde(default)]
+    pub denied: u64,
+    /// Questions that rules allowed, so that nobody was asked.
+    #[serde(default)]
+    pub allowed: u64,
+    /// Questions that rules would have denied, were they enforced.
+    #[serde(default)]
+    pub would_deny: u64,
     /// The files that it was read from, in their order.
     pub files: Vec<PolicyFile>,
     /// Why what lies in the folder now is not in force: every error, with its file and place. The set that was
@@ -472,8 +483,11 @@ pub struct Decision {
     pub path: Option<String>,
     /// What the kernel was told.
     pub answer: Answer,
-    /// Who or what decided: `engine NAME`, `all engines`, `fallback: REASON`, `guard rail`, …
+    /// Who or what decided: `rule NAME`, `engine NAME`, `all engines`, `fallback: REASON`, `guard rail`, …
     pub decided_by: String,
+    /// The rule that would have denied it, were it enforced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub watched_rule: Option<String>,
     /// Denied by the merge, but not enforced: Monitor mode or a guard rail.
     pub not_enforced: bool,
     /// Time from reading the question to the answer, ns.

@@ -29,6 +29,7 @@ mod machine;
 mod metrics;
 mod notices;
 mod poisoned;
+mod policy;
 mod private;
 mod reader;
 mod recording;
@@ -126,6 +127,8 @@ pub(crate) struct Host {
     keys: KeyMaterial,
     guard: guard::Guard,
     history: History,
+    /// The rules in force.
+    policy: policy::InForce,
     journal: Journal,
     /// Keeps decided questions, if the configuration wants that.
     recorder: Option<Recorder>,
@@ -236,6 +239,7 @@ impl Host {
             .map(|&event| facts(policies.of(event), &core, event, leases))
             .collect();
         let budgets = Event::askable().map(|event| facts[event.index()].budget);
+        let policy = policy::InForce::recall(&config);
         let names = manifests.iter().map(|manifest| manifest.name.clone()).collect();
         let every = Mask::of(Event::askable().collect());
         Ok(Self {
@@ -244,6 +248,7 @@ impl Host {
             keys: KeyMaterial::look_up(shared.origin.as_fd(), &config.state_dir),
             guard: guard::Guard::new(&config, &manifests),
             history: History::new(names),
+            policy,
             recorder: Recorder::start(
                 &config,
                 guard::Guard::new(&config, &manifests),
@@ -302,11 +307,11 @@ impl Host {
         &self.facts[event.index()]
     }
 
-    /// The events whose questions the kernel is to ask: those that an engine is asked about, or told the
-    /// answer of.
+    /// The events whose questions the kernel is to ask: those that a rule decides, that an engine is asked
+    /// about, or told the answer of.
     fn events(&self) -> EventSet {
         let asked = self.manifests.iter().map(|manifest| Granted::in_full(manifest).asked);
-        let asked = asked.fold(EventSet::EMPTY, EventSet::union);
+        let asked = asked.fold(self.policy.asked(), EventSet::union);
         let told = Event::askable().filter(|event| self.facts(*event).told);
         asked.union(told.collect())
     }

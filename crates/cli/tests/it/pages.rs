@@ -183,6 +183,9 @@ fn status_says_which_rules_are_in_force_and_why_newer_ones_are_not() {
     status.policy = Some(PolicyStatus {
         generation: 4,
         rules: 17,
+        denied: 3,
+        allowed: 2,
+        would_deny: 1,
         monitored: 2,
         since_ms: 1_721_362_140_001,
         files: vec![PolicyFile { path: "/etc/outrigger/policy/a.cedar".into(), rules: 17 }],

@@ -139,6 +139,7 @@ pub(crate) fn decision() -> Decision {
         path: Some("/run/outrigger/protected/eicar".into()),
         answer: Answer::Deny,
         decided_by: "engine hashlist".into(),
+        watched_rule: None,
         not_enforced: false,
         took_ns: 14_200,
         budget_ns: 50_000_000,

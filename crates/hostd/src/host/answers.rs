@@ -7,6 +7,7 @@ use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use outrigger_api::record::notice::DecidedBy;
@@ -82,7 +83,10 @@ impl Host {
         let header = self.page().header();
         let mut not_enforced = finished.would_deny;
         let monitored = finished.answer == Answer::Deny && !self.refuses(&intake);
-        let guarded = finished.answer == Answer::Deny && !monitored && self.is_guarded(&intake);
+        // What the administrator's own rule says holds for what the machine needs too.
+        let lifted = decided_by == Decider::Rule && !intake.ruling.of_engine;
+        let guarded =
+            finished.answer == Answer::Deny && !monitored && !lifted && self.is_guarded(&intake);
         let (mut answer, conflict) = apply_guard(finished.answer, guarded);
         if monitored {
             (answer, not_enforced) = (Answer::Allow, true);
@@ -93,6 +97,12 @@ impl Host {
         } else if finished.would_deny && answer == Answer::Allow {
             header.add(Tally::WouldDeny, 1);
         }
+        let watched_rule = intake.ruling.would_deny.clone().filter(|_| answer == Answer::Allow);
+        if watched_rule.is_some() && !not_enforced {
+            not_enforced = true;
+            header.add(Tally::WouldDeny, 1);
+        }
+        self.policy.count(&intake.ruling, answer);
         self.tell_watched(&intake, &votes, guarded);
         if intake.event == Event::ProcessExec && answer == Answer::Allow {
             lock(&self.execs).remember(intake.run(), answer, asked, finished.at);
@@ -135,6 +145,8 @@ impl Host {
             path: known_path,
             answer,
             decided_by,
+            rule: intake.ruling.decided.as_ref().map(|(_, name)| Arc::clone(name)),
+            watched_rule,
             not_enforced,
             read_at: intake.read_at,
             answered_at,
@@ -188,6 +200,7 @@ impl Host {
         let by = match by {
             Decider::Merge(MergedBy::Fallback(_)) => DecidedBy::Fallback,
             Decider::Merge(MergedBy::NoEngine) | Decider::GuardRail => DecidedBy::Other,
+            Decider::Rule => DecidedBy::Rule,
             Decider::EmptyFile => DecidedBy::Cache,
             Decider::Merge(MergedBy::Engine(_) | MergedBy::Engines | MergedBy::NoObjection) => {
                 DecidedBy::Engine
@@ -254,7 +267,10 @@ impl Host {
             let mut cache = lock(&self.cache);
             let room = cache.max().saturating_sub(1);
             cache.shrink_to(room);
-            if epoch == self.epoch.load(Ordering::Acquire) && cache.put(intake.file) {
+            // Judged by rules that are in force no more, it may be one that the new ones are about.
+            let current = intake.ruling.generation == self.policy.generation()
+                && epoch == self.epoch.load(Ordering::Acquire);
+            if current && cache.put(intake.file) {
                 if epoch != self.epoch.load(Ordering::Acquire) {
                     // The flush of the new epoch may have passed before this one went in.
                     cache.drop_newest();

@@ -16,7 +16,10 @@ use outrigger_sensor::{Group, lease};
 pub(crate) struct Cache {
     page: Page,
     group: Group,
+    /// What a file that is put in is not asked about any more.
     mask: Mask,
+    /// What any file in it may be unasked about: that is taken back.
+    every: Mask,
     order: VecDeque<i32>,
     max: usize,
 }
@@ -24,7 +27,12 @@ pub(crate) struct Cache {
 impl Cache {
     /// An empty cache of at most `max` files.
     pub(crate) fn new(page: Page, group: Group, mask: Mask, max: usize) -> Self {
-        Self { page, group, mask, order: VecDeque::new(), max }
+        Self { page, group, mask, every: mask, order: VecDeque::new(), max }
+    }
+
+    /// Files that are put in from now on are still asked about what `mask` has not.
+    pub(crate) fn pass(&mut self, mask: Mask) {
+        self.mask = mask;
     }
 
     /// Most files at a time.
@@ -47,7 +55,7 @@ impl Cache {
         if !lease::holds(file) {
             // A writer has come meanwhile; he waits until this is undone.
             slot.set(SlotState::Dropping);
-            lease::forget(self.group, file, self.mask);
+            lease::forget(self.group, file, self.every);
             return false;
         }
         self.page.header().add(Tally::Cached, 1);
@@ -106,7 +114,7 @@ impl Cache {
         if !slot.exchange(SlotState::Cached, SlotState::Dropping) {
             return false;
         }
-        lease::forget(self.group, file, self.mask);
+        lease::forget(self.group, file, self.every);
         free_and_close(slot, file);
         self.page.header().take(Tally::Leases);
         true

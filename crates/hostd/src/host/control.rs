@@ -3,6 +3,7 @@
 //! Nothing here is on the way of a question. It may take milliseconds (starting an engine) without
 //! anybody waiting longer.
 
+mod policy;
 mod safety;
 mod swap;
 mod trial;
@@ -31,6 +32,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::process::Signal;
 use serde_json::json;
 
+use self::policy::{Purpose, Reading};
 use self::safety::Repairs;
 use self::swap::Swap;
 pub(crate) use self::trial::Denied;
@@ -73,6 +75,7 @@ pub(crate) struct Inbox {
 enum Message {
     News(News),
     Errand(Errand),
+    Policy(policy::Step),
     Swap(swap::Step),
     Trial(trial::Step),
     Denied(Denied),
@@ -166,6 +169,10 @@ struct Control {
     /// What is wrong with what the administrator decided about releases.
     updates_problem: Option<String>,
     volumes: Volumes,
+    /// The folder of policies.
+    reading: Reading,
+    /// The highest number of a set of rules that was given out.
+    generation: u64,
     /// What is wrong with the configuration, if the last good one is in force.
     problem: Option<String>,
     /// Coverage per event, once the trial has ended.
@@ -266,6 +273,8 @@ impl Control {
                 Mask::of(host.events()),
                 super::looks_at_subjects(&host.manifests),
             ),
+            reading: Reading::default(),
+            generation: host.policy.generation(),
             problem,
             probed: Arc::default(),
             granted: None,
@@ -291,6 +300,8 @@ impl Control {
     fn start(&mut self) -> Result<()> {
         let host = Arc::clone(&self.host);
         self.tell_start();
+        self.ask_by_policy();
+        self.read_policies(Purpose::Start);
         // Before an engine is started, which is to ignore them all.
         match host.shared.mounts.read() {
             Ok(mounts) => {
@@ -450,14 +461,19 @@ impl Control {
         if let Some(code) = self.look_at_handover() {
             return Some(code);
         }
-        if reload && let Some(code) = self.reload(None) {
-            return Some(code);
+        if reload {
+            self.reload(None);
         }
         for message in self.host.to_control.take() {
             match message {
                 Message::News(news) => self.hear(news),
                 Message::Errand(errand) => {
                     if let Some(code) = self.errand(errand) {
+                        return Some(code);
+                    }
+                }
+                Message::Policy(step) => {
+                    if let Some(code) = self.go_on_with_policy(step) {
                         return Some(code);
                     }
                 }
@@ -898,7 +914,7 @@ impl Control {
             .iter()
             .all(|engine| !matches!(engine.state, EngineState::Starting | EngineState::Restarting));
         let waited = clock::now().saturating_sub(self.host.started);
-        let known = self.granted.is_some();
+        let known = self.granted.is_some() && self.reading.is_settled();
         if !(settled && known) && waited < DOCK_LIMIT {
             return;
         }
@@ -1098,7 +1114,14 @@ impl Control {
                 self.host.new_epoch();
                 Response::Done { message: "every cached verdict is dropped".to_owned() }
             }
-            Request::Reload => return self.reload(Some(&reply)),
+            Request::Reload => {
+                self.reload(Some(reply));
+                return None;
+            }
+            Request::ApplyPolicy => {
+                self.read_policies(Purpose::Apply(reply));
+                return None;
+            }
             Request::Swap { engine } => {
                 self.swap(&engine, reply);
                 return None;
@@ -1145,6 +1168,7 @@ impl Control {
     fn status(&self) -> outrigger_api::control::Status {
         let mut problems = self.safety_problems();
         problems.extend(self.problem.iter().cloned());
+        problems.extend(self.reading.problem().map(str::to_owned));
         if self.probed.get().is_none() {
             problems.push("coverage is being probed".to_owned());
         }
@@ -1159,7 +1183,11 @@ impl Control {
         if !self.marked {
             problems.push("protection begins when the engines have docked".to_owned());
         }
-        self.host.status(self.engines(), self.coverage(), problems)
+        let coverage = self.coverage();
+        problems.extend(self.undecided(&coverage));
+        let policy = self.policy_status();
+        let status = self.host.status(self.engines(), coverage, problems);
+        outrigger_api::control::Status { policy, ..status }
     }
 
     fn engines(&self) -> Vec<EngineStatus> {
@@ -1168,21 +1196,38 @@ impl Control {
         engines
     }
 
-    /// Reads the configuration again. One that is refused changes nothing; a good one is put in force
-    /// by a new host: this one ends what is open, and what is asked meanwhile waits for the next.
-    fn reload(&mut self, reply: Option<&Sender<Response>>) -> Option<i32> {
+    /// Reads the configuration again, and the policies. One that is refused changes nothing; a good one is
+    /// put in force by a new host: this one ends what is open, and what is asked meanwhile waits for the next.
+    fn reload(&mut self, reply: Option<Sender<Response>>) {
+        match self.check_configuration() {
+            Ok(()) => self.read_policies(Purpose::Reload(reply)),
+            Err(message) => {
+                if let Some(reply) = reply {
+                    // A connection that is gone needs no answer.
+                    let _ = reply.send(Response::Error { message });
+                }
+            }
+        }
+    }
+
+    fn check_configuration(&self) -> Result<(), String> {
         let checked = HostConfig::read(&self.host.shared.config_path)
             .and_then(|config| config.read_manifests().map(|_| ()));
+        checked.map_err(|errors| {
+            tracing::error!("the configuration is refused; the old one stays in force:\n{errors}");
+            self.host.journal.write("configuration-refused", json!({ "why": errors.to_string() }));
+            format!("refused; the old configuration stays in force\n{errors}")
+        })
+    }
+
+    /// Makes way for a host with the configuration as it is now, if it is still well.
+    fn put_configuration_in_force(&mut self, reply: Option<&Sender<Response>>) -> Option<i32> {
         let respond = |response| {
             if let Some(reply) = reply {
-                // A connection that is gone needs no answer.
                 let _ = reply.send(response);
             }
         };
-        if let Err(errors) = checked {
-            tracing::error!("the configuration is refused; the old one stays in force:\n{errors}");
-            self.host.journal.write("configuration-refused", json!({ "why": errors.to_string() }));
-            let message = format!("refused; the old configuration stays in force\n{errors}");
+        if let Err(message) = self.check_configuration() {
             respond(Response::Error { message });
             return None;
         }
@@ -1293,6 +1338,7 @@ mod tests {
                     | News::ShadowFault { .. },
                 )
                 | Message::Errand(_)
+                | Message::Policy(_)
                 | Message::Swap(_)
                 | Message::Trial(_)
                 | Message::Denied(_) => None,

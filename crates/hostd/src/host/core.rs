@@ -9,6 +9,7 @@
 //! himself.
 
 mod empty;
+mod ruled;
 mod swap;
 mod tell;
 #[cfg(test)]
@@ -35,6 +36,7 @@ use super::empty::EmptyContent;
 use super::engines::{Engine, Link, Presence};
 use super::history::{Decider, EntryVote};
 use super::ledger::{self, Ending};
+use super::policy::Ruling;
 
 pub(crate) use self::tell::{Decided, Ear, RuleNames, tell_one};
 pub(crate) use super::shadows::Judged;
@@ -73,6 +75,8 @@ pub(crate) struct Intake {
     pub(crate) may_block: bool,
     pub(crate) read_at: u64,
     pub(crate) deadline: u64,
+    /// What the rules made of it.
+    pub(crate) ruling: Ruling,
     /// Per engine that reads content: whether it may read this.
     pub(crate) content: Vec<(EngineIndex, Result<(), ContentAbsent>)>,
 }
@@ -242,6 +246,9 @@ impl Core {
     /// Opens a case and asks whoever must be asked.
     pub(crate) fn put(&mut self, mut intake: Intake, now: u64, ended: &mut Vec<Finished>) {
         let policy = *self.policies.of(intake.event);
+        if let Some(answer) = intake.ruling.answer() {
+            return self.answer_by_rule(intake, answer, &policy, now, ended);
+        }
         let poisoned = self.poison.engines(&poison_object(&intake.object));
         let part = participants(intake.event, &policy, self.facts(), poisoned);
         if intake.empty && self.may_allow_empty(&mut intake, &policy, &part) {

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
 use outrigger_api::control::{Decision, Vote};
@@ -32,6 +32,10 @@ pub(crate) struct Entry {
     pub(crate) path: Option<PathBuf>,
     pub(crate) answer: Answer,
     pub(crate) decided_by: Decider,
+    /// The rule that decided, if one did.
+    pub(crate) rule: Option<Arc<str>>,
+    /// The rule that would have denied it, were it enforced.
+    pub(crate) watched_rule: Option<Arc<str>>,
     pub(crate) not_enforced: bool,
     pub(crate) read_at: u64,
     pub(crate) answered_at: u64,
@@ -49,6 +53,8 @@ pub(crate) enum Decider {
     GuardRail,
     /// The file was empty, and every engine had allowed empty content before.
     EmptyFile,
+    /// A rule of the administrator's or of an engine's content.
+    Rule,
 }
 
 impl Decider {
@@ -56,7 +62,7 @@ impl Decider {
     pub(crate) const fn fallback_reason(self) -> Option<FailureReason> {
         match self {
             Self::Merge(DecidedBy::Fallback(reason)) => Some(reason),
-            Self::Merge(_) | Self::GuardRail | Self::EmptyFile => None,
+            Self::Merge(_) | Self::GuardRail | Self::EmptyFile | Self::Rule => None,
         }
     }
 }
@@ -194,7 +200,8 @@ impl History {
             program: text(entry.program.or_else(|| outrigger_sensor::identity::program(entry.pid))),
             path: text(entry.path),
             answer: entry.answer,
-            decided_by: self.decider(entry.decided_by),
+            decided_by: self.decider(entry.decided_by, entry.rule.as_deref()),
+            watched_rule: entry.watched_rule.as_deref().map(str::to_owned),
             not_enforced: entry.not_enforced,
             took_ns: entry.answered_at.saturating_sub(entry.read_at),
             budget_ns: entry.budget,
@@ -203,7 +210,7 @@ impl History {
         }
     }
 
-    fn decider(&self, decider: Decider) -> String {
+    fn decider(&self, decider: Decider, rule: Option<&str>) -> String {
         match decider {
             Decider::Merge(DecidedBy::Engines) => "all engines".to_owned(),
             Decider::Merge(DecidedBy::NoObjection) => "no objection".to_owned(),
@@ -215,6 +222,7 @@ impl History {
             Decider::Merge(DecidedBy::NoEngine) => "no engine asked".to_owned(),
             Decider::GuardRail => "guard rail".to_owned(),
             Decider::EmptyFile => "empty file, allowed before".to_owned(),
+            Decider::Rule => format!("rule {}", rule.unwrap_or("?")),
         }
     }
 }

@@ -19,6 +19,7 @@ use outrigger_sensor::{Batch, Group, RawQuestion, clock, identity, lease};
 
 use super::Host;
 use super::core::Intake;
+use super::policy::{Asked, Identity, Ruling};
 use super::{grants, impatient, verdicts};
 use crate::gate;
 
@@ -135,8 +136,11 @@ fn take_in(
     // known of, and never cached.
     let file: BorrowedFd<'static> = borrow_number(question.file)?;
     let object = identity::object(file).unwrap_or_else(|_| unknown_object());
+    let rules = host.policy.current();
+    let uses = rules.decides(question.event).then(|| rules.uses(question.event));
+    let ruled_by_subject = uses.is_some_and(|uses| uses.ids || uses.identity);
     let mut pidfd = question.pidfd;
-    if facts.wants_subject && pidfd < 0 {
+    if (facts.wants_subject || ruled_by_subject) && pidfd < 0 {
         // The group was made before an engine looked at subjects.
         pidfd = identity::handle(question.pid).map_or(-1, IntoRawFd::into_raw_fd);
     }
@@ -155,7 +159,22 @@ fn take_in(
         slot.question(question.event, true, group, deadline);
     }
     let path = || identity::path(question.file);
-    let known_path = (facts.wants_path || host.history.is_watched()).then(path).flatten();
+    let wants_path = facts.wants_path || uses.is_some_and(|uses| uses.path);
+    let known_path = (wants_path || host.history.is_watched()).then(path).flatten();
+    let ruling = match uses {
+        None => Ruling::of_nobody(rules.generation),
+        Some(uses) => rules.judge(&Asked {
+            event: question.event,
+            file,
+            object: &object,
+            path: known_path.as_deref().filter(|_| uses.path),
+            credentials: credentials.or_else(|| {
+                let subject = borrow_number(pidfd);
+                uses.ids.then(|| host.subjects.credentials(question.pid, subject)).flatten()
+            }),
+            identity: uses.identity.then(|| Identity::of_waiting(question.pid)),
+        }),
+    };
     let content = facts
         .readers
         .iter()
@@ -181,15 +200,19 @@ fn take_in(
         may_block: group != 0,
         read_at: now,
         deadline,
+        ruling,
         content,
     };
+    // One that a rule is about has a case of its own.
     if question.event == Event::FileOpen
+        && intake.ruling.is_none()
         && let Some(answer) = host.earlier_exec(&intake, now)
     {
         host.answer_from_exec(&intake, answer);
         return None;
     }
-    if facts.may_cache && volume.cacheable && object.is_regular() {
+    // What rules decide may be another thing for the next subject.
+    if uses.is_none() && facts.may_cache && volume.cacheable && object.is_regular() {
         if !impatient::is_written_so(&object, || intake.path.clone().or_else(path)) {
             intake.leased = take_lease(host, question.file, &object);
         }

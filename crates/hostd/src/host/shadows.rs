@@ -256,7 +256,7 @@ impl Host {
         by: Decider,
         votes: &[EntryVote],
     ) -> Option<Kept> {
-        let unasked = matches!(by, Decider::EmptyFile)
+        let unasked = matches!(by, Decider::EmptyFile | Decider::Rule)
             || by.fallback_reason() == Some(FailureReason::QueueFull);
         if self.shadows.is_empty() || intake.may_block || unasked {
             return None;

@@ -71,7 +71,8 @@ impl Host {
             out.push("nothing is protected: protect.trees is empty in the configuration".into());
         }
         if engines.is_empty() {
-            out.push("no engine is configured, so nobody is asked".into());
+            let without = self.policy.current().events().is_empty();
+            out.extend(without.then(|| "no engine is configured, so nobody is asked".to_owned()));
         }
         for engine in engines {
             let name = &engine.name;

@@ -43,6 +43,16 @@ impl Core {
         now: u64,
         ended: &mut Vec<Finished>,
     ) {
+        let mut finished = self.end_unasked(intake, policy, now);
+        if finished.decided_by == Decider::Merge(DecidedBy::NoEngine) {
+            finished.decided_by = Decider::EmptyFile;
+            finished.cacheable = finished.intake.leased;
+        }
+        ended.push(finished);
+    }
+
+    /// A case of nobody's, which ends at once.
+    pub(super) fn end_unasked(&mut self, intake: Intake, policy: &Policy, now: u64) -> Finished {
         let question = Question {
             event: intake.event,
             now,
@@ -63,12 +73,7 @@ impl Core {
                 self.arbiter.refuse(&question, FailureReason::QueueFull)
             }
         };
-        let mut finished = finish(intake, &closed, None);
-        if finished.decided_by == Decider::Merge(DecidedBy::NoEngine) {
-            finished.decided_by = Decider::EmptyFile;
-            finished.cacheable = finished.intake.leased;
-        }
-        ended.push(finished);
+        finish(intake, &closed, None)
     }
 }
 

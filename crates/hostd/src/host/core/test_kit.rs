@@ -14,6 +14,7 @@ use zerocopy::FromBytes as _;
 
 use super::{Core, Intake, Link};
 use crate::host::engines::Engine;
+use crate::host::policy::Ruling;
 
 /// Data bytes of a ring.
 pub(crate) const RING: u32 = 1 << 19;
@@ -138,6 +139,7 @@ pub(crate) fn intake(file: u8, now: u64) -> Intake {
         deadline: now + 999,
         empty: false,
         stand_in: None,
+        ruling: Ruling::default(),
         content: Vec::new(),
     }
 }

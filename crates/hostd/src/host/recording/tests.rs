@@ -6,6 +6,7 @@ use std::path::Path;
 
 use outrigger_sensor::recording::{Corpus, Item, Reader, RecordingError, sum};
 
+use super::super::policy::Ruling;
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,6 +42,7 @@ fn intake(file: &File, path: &str) -> Intake {
         deadline: 0,
         empty: false,
         stand_in: None,
+        ruling: Ruling::default(),
         content: Vec::new(),
     }
 }

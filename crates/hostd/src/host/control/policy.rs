@@ -1,0 +1,297 @@
+//! The policy folder put in force: at the start, when the operator says so, and with the configuration.
+//!
+//! Reading and compiling wait for a process and take up to seconds, so a thread of its own does that; the
+//! set that comes of it is put in force here. One is read at a time. While the folder is not as it must be,
+//! the set before decides on, and status says why.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant};
+
+use outrigger_api::Event;
+use outrigger_api::control::{PolicyStatus, Response};
+use outrigger_api::coverage::Coverage;
+use outrigger_decision::rules::Source;
+use outrigger_decision::rules::reading::{Answer, Question};
+use outrigger_sensor::clock;
+use outrigger_sensor::group::{Mask, PERMISSION_MASK};
+use serde_json::json;
+
+use super::super::installed::chain;
+use super::super::policy::child::{self, Unheard};
+use super::super::policy::{self, Kept, RuleSet, folder};
+use super::super::{Host, lock};
+use super::{Control, Message};
+
+/// Name of the program that reads policies, beside this one.
+const COMPILER: &str = "outrigger-policy-compiler";
+/// Most errors that a journal entry holds; status and the operator are told all.
+const TOLD_MAX: usize = 10;
+
+/// Reading the folder: what is under way, and what was found last.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    /// Why each reading is wanted; the first is under way.
+    wanted: VecDeque<Purpose>,
+    /// The folder was read once, with whatever end.
+    settled: bool,
+    /// Why the folder is not in force.
+    problem: Option<String>,
+}
+
+/// Why the folder is read, and who hears what came of it.
+#[derive(Debug)]
+pub(super) enum Purpose {
+    /// The host starts.
+    Start,
+    /// The operator wants it in force.
+    Apply(Sender<Response>),
+    /// The operator wants the configuration in force, the policies with it.
+    Reload(Option<Sender<Response>>),
+}
+
+/// What came of a reading.
+#[derive(Debug)]
+pub(super) struct Step {
+    result: Result<Found, Vec<String>>,
+    took: Duration,
+}
+
+/// What the folder holds.
+#[derive(Debug)]
+enum Found {
+    /// What is in force.
+    Same,
+    /// Something else.
+    New(Arc<RuleSet>),
+}
+
+impl Reading {
+    /// Whether the folder was read once: until then the set in force is an earlier host's.
+    pub(super) fn is_settled(&self) -> bool {
+        self.settled
+    }
+
+    /// Why the folder is not in force, if it is not.
+    pub(super) fn problem(&self) -> Option<&str> {
+        self.problem.as_deref()
+    }
+}
+
+impl Control {
+    /// Has the folder read, now or when what is being read is done.
+    pub(super) fn read_policies(&mut self, purpose: Purpose) {
+        self.reading.wanted.push_back(purpose);
+        if self.reading.wanted.len() == 1 {
+            self.begin_reading();
+        }
+    }
+
+    fn begin_reading(&mut self) {
+        let host = Arc::clone(&self.host);
+        // A set that is only tried takes a number too: no two are ever called the same.
+        self.generation = self.generation.max(host.policy.generation()).saturating_add(1);
+        let generation = self.generation;
+        let read = move || {
+            let begun = Instant::now();
+            let result = read_set(&host, generation);
+            host.to_control.policy(Step { result, took: begun.elapsed() });
+        };
+        if let Err(error) = std::thread::Builder::new().name("policy".into()).spawn(read) {
+            let result = Err(vec![format!("no thread can be started to read policies: {error}")]);
+            self.host.to_control.policy(Step { result, took: Duration::ZERO });
+        }
+    }
+
+    /// Goes on with what was read; the exit code if the host ends.
+    pub(super) fn go_on_with_policy(&mut self, step: Step) -> Option<i32> {
+        self.reading.settled = true;
+        let purpose = self.reading.wanted.pop_front();
+        let answer = match step.result {
+            Ok(Found::Same) => {
+                self.reading.problem = None;
+                Ok(format!(
+                    "the rules stay as they are, generation {}",
+                    self.host.policy.generation()
+                ))
+            }
+            Ok(Found::New(set)) => {
+                self.reading.problem = None;
+                Ok(self.put_in_force(set, step.took))
+            }
+            Err(errors) => Err(self.refuse_policies(&errors, step.took)),
+        };
+        if !self.reading.wanted.is_empty() {
+            self.begin_reading();
+        }
+        match (purpose, answer) {
+            (Some(Purpose::Apply(reply)), answer) => {
+                // A connection that is gone needs no answer.
+                let _ = reply.send(match answer {
+                    Ok(message) => Response::Done { message },
+                    Err(message) => Response::Error { message },
+                });
+                None
+            }
+            (Some(Purpose::Reload(reply)), Ok(_)) => {
+                self.put_configuration_in_force(reply.as_ref())
+            }
+            (Some(Purpose::Reload(Some(reply))), Err(message)) => {
+                let message = format!("{message}\nthe old configuration stays in force too");
+                let _ = reply.send(Response::Error { message });
+                None
+            }
+            (Some(Purpose::Reload(None) | Purpose::Start) | None, _) => None,
+        }
+    }
+
+    /// Replaces the set in force; what happened, for the operator.
+    fn put_in_force(&mut self, set: Arc<RuleSet>, took: Duration) -> String {
+        let host = Arc::clone(&self.host);
+        let before = host.policy.generation();
+        host.policy.replace(Arc::clone(&set));
+        self.ask_by_policy();
+        // What was answered by the set before may be answered otherwise now.
+        host.new_epoch();
+        let generation = set.generation;
+        let value = json!({
+            "generation": generation,
+            "before": before,
+            "rules": set.kept.rules.len(),
+            "counts": set.counts(),
+            "events": set.events().iter().map(|event| event.name()).collect::<Vec<_>>(),
+            "took_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        });
+        host.journal.write("policy-in-force", value);
+        match serde_json::to_vec(&set.kept) {
+            Ok(text) => self.keepsakes.keep(policy::KEPT, text, clock::now()),
+            Err(error) => tracing::error!(%error, "the rules in force cannot be kept"),
+        }
+        let count = set.kept.rules.len();
+        tracing::info!("{count} rules are in force, generation {generation}");
+        format!("{count} rules are in force, generation {generation}; before it was {before}")
+    }
+
+    /// Has the kernel ask about what rules decide too, and pass what is cached only for the rest.
+    pub(super) fn ask_by_policy(&mut self) {
+        let host = Arc::clone(&self.host);
+        let ruled = Mask::of(host.policy.asked());
+        let every = Mask::of(Event::askable().collect());
+        lock(&host.cache).pass(every.without(ruled));
+        if let Err(error) = self.volumes.ask(Mask::of(host.events())) {
+            host.sensor_failed(&error);
+        }
+        if self.marked {
+            self.refresh_volumes();
+        }
+    }
+
+    /// The rules in force, for the operator.
+    pub(super) fn policy_status(&self) -> Option<PolicyStatus> {
+        let rules = &self.host.config.rules;
+        if !rules.enabled {
+            return None;
+        }
+        let set = self.host.policy.current();
+        let [denied, allowed, would_deny] = self.host.policy.counts();
+        Some(PolicyStatus {
+            generation: set.generation,
+            rules: set.kept.rules.len() as u64,
+            monitored: set.monitored() as u64,
+            since_ms: set.since_ms,
+            denied,
+            allowed,
+            would_deny,
+            files: set.files(&rules.dir),
+            problem: self.reading.problem().map(str::to_owned),
+        })
+    }
+
+    /// The events that rules are about and that nothing on this machine has decided by them.
+    pub(super) fn undecided(&self, coverage: &Coverage) -> Vec<String> {
+        let set = self.host.policy.current();
+        // Before the trial has ended nothing is known of any.
+        let known = |event: &Event| coverage.event(*event).is_some();
+        let undecided = set.events().iter().filter(known).filter_map(|event| {
+            let found = coverage.event(event)?;
+            if event.can_be_asked() || found.ruled_by.is_some() {
+                return None;
+            }
+            let why = found.not_ruled.as_deref().unwrap_or("no sensor here does that");
+            Some(format!("rules about {event} decide nothing: {why}"))
+        });
+        undecided.collect()
+    }
+
+    /// The folder is not as it must be; what is said of it.
+    fn refuse_policies(&mut self, errors: &[String], took: Duration) -> String {
+        let host = &self.host;
+        let generation = host.policy.generation();
+        let told: Vec<&String> = errors.iter().take(TOLD_MAX).collect();
+        let value = json!({
+            "generation": generation,
+            "errors": told,
+            "more": errors.len() - told.len(),
+            "took_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        });
+        host.journal.write("policy-refused", value);
+        let folder = host.config.rules.dir.display();
+        let message = format!(
+            "the policies in {folder} are refused; the old rules, generation {generation}, stay in force:\n{}",
+            errors.join("\n")
+        );
+        tracing::error!("{message}");
+        self.reading.problem = Some(message.clone());
+        message
+    }
+}
+
+/// Reads and compiles the folder of policies.
+fn read_set(host: &Host, generation: u64) -> Result<Found, Vec<String>> {
+    let current = host.policy.current();
+    let mut kept = Kept { generation, ..Kept::default() };
+    let rules = &host.config.rules;
+    let question = match rules.enabled {
+        true => folder::read(&rules.dir, Source::Administrator),
+        false => Ok(Question::new(Source::Administrator)),
+    };
+    let question = question.map_err(|error| vec![error.to_string()])?;
+    if !question.files.is_empty() {
+        let program = compiler().map_err(|why| vec![why])?;
+        let groups = host.page().header().groups();
+        let unheard = Unheard {
+            groups: groups.map(|(_, group)| group.number()).collect(),
+            mask: PERMISSION_MASK,
+        };
+        let answer =
+            child::read(&program, &question, &unheard, child::TIME_MAX).map_err(|error| {
+                vec![format!("{}, which reads policies: {}", program.display(), chain(&error))]
+            })?;
+        match answer {
+            Answer::Read { rules, places } => (kept.rules, kept.places) = (rules, places),
+            Answer::Refused { errors } => {
+                return Err(errors.iter().map(ToString::to_string).collect());
+            }
+        }
+    }
+    if kept.rules == current.kept.rules {
+        return Ok(Found::Same);
+    }
+    let set = RuleSet::new(kept, &current.compiled.marks, &host.config, host.policy.key());
+    set.map(|set| Found::New(Arc::new(set))).map_err(|why| vec![why])
+}
+
+fn compiler() -> Result<PathBuf, String> {
+    let own = std::env::current_exe().map_err(|error| format!("this program's path: {error}"))?;
+    Ok(own.with_file_name(COMPILER))
+}
+
+impl super::Inbox {
+    /// The folder of policies was read.
+    fn policy(&self, step: Step) {
+        drop(lock(&self.sender).send(Message::Policy(step)));
+        crate::shared::signal(&self.wake);
+    }
+}

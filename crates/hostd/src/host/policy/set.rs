@@ -1,0 +1,200 @@
+//! One set of rules, compiled.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use outrigger_api::control::PolicyFile;
+use outrigger_api::settings::HostConfig;
+use outrigger_api::{Event, EventSet, Mode};
+use outrigger_decision::policy::Policies;
+use outrigger_decision::rules::reading::Place;
+use outrigger_decision::rules::{
+    Compiled, Condition, Effect, LineageKey, MarkNames, Number, Process, Rule, Source, Text,
+    compile,
+};
+use serde::{Deserialize, Serialize};
+
+use super::super::journal;
+
+/// A set as it is kept on disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kept {
+    /// Its number.
+    pub(crate) generation: u64,
+    /// Its rules, as they were read.
+    pub(crate) rules: Vec<Rule>,
+    /// Where each stands in the text.
+    #[serde(default)]
+    pub(crate) places: Vec<Place>,
+}
+
+/// What of a question the rules about its event look at.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Uses {
+    /// The object's path.
+    pub(crate) path: bool,
+    /// Effective user or group of the subject.
+    pub(crate) ids: bool,
+    /// Its program, control group, lineage or marks.
+    pub(crate) identity: bool,
+}
+
+/// A set of rules, ready to judge by.
+#[derive(Debug)]
+pub(crate) struct RuleSet {
+    pub(crate) generation: u64,
+    /// As they were read.
+    pub(crate) kept: Kept,
+    pub(crate) compiled: Compiled,
+    /// Name and source of each, by its number in the image.
+    names: Vec<(Arc<str>, Source)>,
+    decides: EventSet,
+    uses: Vec<Uses>,
+    /// When it came in force, ms since the epoch.
+    pub(crate) since_ms: u64,
+}
+
+impl RuleSet {
+    /// Compiles `kept` with the marks of the set before, as the modes of `config` have it: where nothing is enforced, a Deny is only said.
+    ///
+    /// # Errors
+    ///
+    /// What the compiler refuses, with the rule's place.
+    pub(crate) fn new(
+        kept: Kept,
+        before: &MarkNames,
+        config: &HostConfig,
+        key: &LineageKey,
+    ) -> Result<Self, String> {
+        let policies = Policies::new(config);
+        let as_in = |rule| as_in(rule, config.rules.mode, &policies);
+        let rules: Vec<Rule> = kept.rules.iter().flat_map(as_in).collect();
+        let compiled = compile(&rules, key, kept.generation, before).map_err(|error| {
+            let why = error.to_string();
+            // It names the rule that is in the way; where that stands is for who wrote it.
+            let at = kept.places.iter().find(|place| why.contains(&format!("{:?}", place.rule)));
+            let at = at.map(|at| format!("{}:{}:{}: ", at.file, at.line, at.column));
+            format!("{}{why}", at.unwrap_or_default())
+        })?;
+        let uses = |event: &Event| {
+            let about = rules.iter().filter(|rule| rule.events.contains(event));
+            about.fold(Uses::default(), |uses, rule| uses.and(&rule.when))
+        };
+        let deciding = rules.iter().filter(|rule| !matches!(rule.effect, Effect::Tell(_)));
+        Ok(Self {
+            generation: kept.generation,
+            decides: deciding.flat_map(|rule| rule.events.iter().copied()).collect(),
+            uses: Event::ALL.iter().map(uses).collect(),
+            names: rules
+                .into_iter()
+                .map(|rule| (Arc::from(rule.name.as_str()), rule.source))
+                .collect(),
+            compiled,
+            kept,
+            since_ms: journal::now_ms(),
+        })
+    }
+
+    /// No rule at all.
+    pub(crate) fn none(config: &HostConfig, key: &LineageKey) -> Self {
+        Self::new(Kept::default(), &MarkNames::default(), config, key)
+            .expect("nothing in no rule can be refused")
+    }
+
+    /// Whether a rule denies, allows or marks by this event.
+    pub(crate) fn decides(&self, event: Event) -> bool {
+        self.decides.contains(event)
+    }
+
+    /// The events that rules decide.
+    pub(crate) fn events(&self) -> EventSet {
+        self.decides
+    }
+
+    /// What the rules about `event` look at.
+    pub(crate) fn uses(&self, event: Event) -> Uses {
+        self.uses[event.index()]
+    }
+
+    /// Name and source of the rule with this number.
+    pub(crate) fn name(&self, rule: u16) -> Option<&(Arc<str>, Source)> {
+        self.names.get(usize::from(rule))
+    }
+
+    /// Rules that would deny and are not enforced.
+    pub(crate) fn monitored(&self) -> usize {
+        let watched = |rule: &&Rule| rule.effect == Effect::Deny && rule.mode == Mode::Monitor;
+        self.kept.rules.iter().filter(watched).count()
+    }
+
+    /// The files of `folder` that it was read from, with the number of their rules.
+    pub(crate) fn files(&self, folder: &Path) -> Vec<PolicyFile> {
+        let mut files: BTreeMap<&str, u64> = BTreeMap::new();
+        for place in &self.kept.places {
+            *files.entry(&place.file).or_insert(0) += 1;
+        }
+        let file =
+            |(name, rules)| PolicyFile { path: folder.join(name).display().to_string(), rules };
+        files.into_iter().map(file).collect()
+    }
+
+    /// Rules by what they do: denials enforced, denials watched, allowances, marks.
+    pub(crate) fn counts(&self) -> BTreeMap<&'static str, usize> {
+        let mut counts = BTreeMap::new();
+        for rule in &self.kept.rules {
+            let what = match (&rule.effect, rule.mode) {
+                (Effect::Deny, Mode::Enforce) => "deny",
+                (Effect::Deny, Mode::Monitor) => "would-deny",
+                (Effect::Allow, _) => "allow",
+                (Effect::Mark(_), _) => "mark",
+                (Effect::Tell(_), _) => "tell",
+            };
+            *counts.entry(what).or_insert(0) += 1;
+        }
+        counts
+    }
+}
+
+/// `rule` as it is where the administrator enforces some events and watches others.
+fn as_in(rule: &Rule, mode: Mode, policies: &Policies) -> Vec<Rule> {
+    let is_watched =
+        |event: &&Event| mode == Mode::Monitor || policies.of(**event).mode == Mode::Monitor;
+    let (watched, enforced): (Vec<Event>, Vec<Event>) = rule.events.iter().partition(is_watched);
+    let part = |events: Vec<Event>, mode, name: String| {
+        (!events.is_empty()).then(|| Rule { events, mode, name, ..rule.clone() })
+    };
+    let both = !watched.is_empty() && !enforced.is_empty();
+    let name = if both { format!("{} (monitor)", rule.name) } else { rule.name.clone() };
+    let watched = part(watched, Mode::Monitor, name);
+    part(enforced, rule.mode, rule.name.clone()).into_iter().chain(watched).collect()
+}
+
+impl Uses {
+    fn and(self, condition: &Condition) -> Self {
+        match condition {
+            Condition::All(parts) | Condition::Any(parts) => parts.iter().fold(self, Self::and),
+            Condition::Not(part) => self.and(part),
+            Condition::Number { place, .. } => match place {
+                Number::SubjectUid | Number::SubjectGid => Self { ids: true, ..self },
+                Number::PathKnown => Self { path: true, ..self },
+                Number::TargetUid
+                | Number::TargetGid
+                | Number::Owner
+                | Number::Family
+                | Number::Port
+                | Number::Value0
+                | Number::Value1 => self,
+            },
+            Condition::Text { place, .. } => match place {
+                Text::Exe | Text::Cgroup => Self { identity: true, ..self },
+                Text::Path => Self { path: true, ..self },
+                Text::TargetExe | Text::NewPath | Text::Text => self,
+            },
+            Condition::Within(_) => self,
+            Condition::Descends { process, .. } | Condition::Marked { whose: process, .. } => {
+                Self { identity: self.identity || *process == Process::Subject, ..self }
+            }
+        }
+    }
+}
