@@ -20,7 +20,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::clock::wait_for;
 use crate::control::{self, Watch};
-use crate::setup::{Setup, content_folder, control_socket};
+use crate::setup::{Setup, content_folder, control_socket, put_policy};
 use crate::{binaries, proc, sys};
 
 /// How long the platform may take until it serves. On an emulated processor everything takes longer.
@@ -262,6 +262,16 @@ impl Host {
             let content = self.engine(engine)?.content.unwrap_or_default();
             Ok(content.starts_with(behaviour).then_some(content))
         })
+    }
+
+    /// Writes a file of policies and has the folder put in force; gives what the host says that it did.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written, or the host does not answer or says no.
+    pub fn apply_policy(&self, name: &str, text: &str) -> Result<String> {
+        put_policy(&self.folder, name, text)?;
+        self.done(&Request::ApplyPolicy)
     }
 
     /// Watches its decisions.

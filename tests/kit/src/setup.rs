@@ -27,6 +27,8 @@ pub struct Setup {
     types: Vec<(&'static str, &'static str)>,
     recorded: Option<&'static str>,
     updates: Option<String>,
+    rules: Vec<(String, String)>,
+    rules_watched: bool,
 }
 
 /// An engine's manifest and its place in the configuration.
@@ -77,7 +79,23 @@ impl Setup {
             types: Vec::new(),
             recorded: None,
             updates: None,
+            rules: Vec::new(),
+            rules_watched: false,
         }
+    }
+
+    /// Puts `text` into the file `name` of the folder of policies.
+    #[must_use]
+    pub fn policy(mut self, name: &str, text: &str) -> Self {
+        self.rules.push((name.to_owned(), text.to_owned()));
+        self
+    }
+
+    /// Enforces no rule.
+    #[must_use]
+    pub fn watching_rules(mut self) -> Self {
+        self.rules_watched = true;
+        self
     }
 
     /// Records decided questions, and of their objects `none`, `sums` or `bytes`.
@@ -191,6 +209,12 @@ impl Setup {
             writeln!(text, "updates_file = {:?}", file.display())?;
         }
         writeln!(text, "\n[cache]\nenabled = {}\n", self.cache)?;
+        let policies = policy_folder(folder);
+        let mode = if self.rules_watched { "monitor" } else { "enforce" };
+        writeln!(text, "[rules]\ndir = {policies:?}\nmode = {mode:?}\n")?;
+        for (name, text) in &self.rules {
+            put_policy(folder, name, text)?;
+        }
         writeln!(text, "[protect]\ntrees = {:?}\n", self.trees)?;
         for (path, mode) in &self.places {
             writeln!(text, "[[protect.tree]]\npath = {path:?}\nmode = {mode:?}\n")?;
@@ -549,4 +573,24 @@ pub fn control_socket(folder: &Path) -> PathBuf {
 /// The content folder of an engine of the setup in `folder`.
 pub(crate) fn content_folder(folder: &Path, engine: &str) -> PathBuf {
     folder.join(engine).join("content")
+}
+
+/// Where the policies of a platform whose files lie below `folder` are.
+pub fn policy_folder(folder: &Path) -> PathBuf {
+    folder.join("policy")
+}
+
+/// Writes a file of policies as its owner would, to be put in force later.
+///
+/// # Errors
+///
+/// If it cannot be written.
+pub fn put_policy(folder: &Path, name: &str, text: &str) -> Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    let policies = policy_folder(folder);
+    fs::create_dir_all(&policies)?;
+    fs::set_permissions(&policies, fs::Permissions::from_mode(0o755))?;
+    let file = policies.join(name);
+    fs::write(&file, text)?;
+    Ok(fs::set_permissions(&file, fs::Permissions::from_mode(0o644))?)
 }

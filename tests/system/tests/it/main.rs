@@ -17,6 +17,7 @@ mod ledger;
 mod load;
 mod mode;
 mod notice;
+mod policy;
 mod reason;
 mod replay;
 mod scene;
@@ -133,6 +134,16 @@ const TESTS: &[Test] = tests! {
     30 mode::a_monitored_tree_refuses_nothing;
     60 mode::a_file_system_left_out_is_not_asked_about;
     60 mode::a_monitored_file_system_is_served_by_the_gate;
+
+    30 policy::files_are_refused_by_their_path_without_an_engine;
+    30 policy::programs_are_refused_by_who_runs_them;
+    30 policy::a_permit_asks_no_engine_and_a_forbid_is_stronger;
+    60 policy::monitor_refuses_nothing_and_names_the_rule;
+    60 policy::no_cached_verdict_hides_a_file_from_rules;
+    60 policy::a_wrong_set_of_each_kind_leaves_the_old_in_force;
+    60 policy::the_last_good_set_outlives_its_host;
+    60 policy::a_change_under_load_loses_no_decision;
+    30 policy::explain_names_the_rule;
 
     60 reason::a_full_disk_is_told_and_got_over;
     60 reason::another_kernel_is_told_once;
