@@ -23,6 +23,8 @@ pub mod release;
 pub mod repair;
 pub mod request;
 pub mod ring;
+pub mod rules_image;
+pub mod rules_json;
 mod settings;
 pub mod updates;
 #[cfg(feature = "yara")]

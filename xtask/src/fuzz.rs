@@ -43,6 +43,8 @@ const TARGETS: &[Target] = &[
     target("repair", "instructions to repair, records of starts", 32_768, Some("settings")),
     target("fetch", "frames of the child that downloads", 4_096, None),
     target("log", "engines' log lines", 8_192, None),
+    target("rules_image", "compiled sets of rules", 8_192, None),
+    target("rules_json", "rules that were read", 16_384, Some("rules")),
 ];
 
 const fn target(

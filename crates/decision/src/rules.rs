@@ -29,7 +29,7 @@ pub mod reading;
 mod rule;
 mod tables;
 
-pub use compile::{Compiled, compile};
+pub use compile::{Compiled, MARK_NAME_MAX, RULE_NAME_MAX, compile};
 pub use error::CompileError;
 pub use facts::{Facts, Lineage, LineageKey, longest};
 pub use image::{Decision, Image, ImageError};

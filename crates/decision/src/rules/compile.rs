@@ -15,10 +15,15 @@ use super::layout::{
     ADDRESS, CLAUSES, EVENTS, EventEntry, Header, INHERITED, KINDS, LENGTHS, LINEAGE, NUMBERS,
     OBJECT_MARKS, ON_OBJECT, PAGE, PAGES, SUBJECT_MARKS, TABLES, TARGET_LINEAGE, TEXTS,
 };
-use super::marks::{MarkNames, guarding};
+use super::marks::{MarkNames, guarding, walk};
 use super::normal::{Clause, DEPTH_MAX, Normal, named};
 use super::rule::{Condition, Effect, Rule, Source};
 use super::tables::{Places, Space, atoms, count, numbers, with, without};
+
+/// Longest name of a rule, in bytes.
+pub const RULE_NAME_MAX: usize = 512;
+/// Longest name of a mark, in bytes.
+pub const MARK_NAME_MAX: usize = 64;
 
 /// A compiled set of rules, with the names of what it decides by.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,8 +67,9 @@ pub fn compile(
 /// Looks at what can be seen of each rule alone.
 fn check(rules: &[Rule]) -> Result<(), CompileError> {
     let mut names = HashSet::new();
-    for rule in rules {
+    for (number, rule) in rules.iter().enumerate() {
         let name = || rule.name.clone();
+        check_name(number, "a name", &rule.name, RULE_NAME_MAX)?;
         if !names.insert(&*rule.name) {
             return Err(CompileError::NameTwice { rule: name() });
         }
@@ -76,6 +82,16 @@ fn check(rules: &[Rule]) -> Result<(), CompileError> {
         if is_deeper(&rule.when, DEPTH_MAX) {
             return Err(CompileError::Nested { rule: name() });
         }
+        let mut marks = Ok(());
+        walk(&rule.when, false, &mut |_, mark, _| {
+            if marks.is_ok() {
+                marks = check_name(number, "a mark", mark, MARK_NAME_MAX);
+            }
+        });
+        marks?;
+        if let Effect::Mark(mark) = &rule.effect {
+            check_name(number, "a mark", &mark.name, MARK_NAME_MAX)?;
+        }
         match (&rule.source, &rule.effect) {
             (_, Effect::Tell(engine)) if *engine > 63 => {
                 return Err(CompileError::NoSuchEngine { rule: name(), engine: *engine });
@@ -87,6 +103,20 @@ fn check(rules: &[Rule]) -> Result<(), CompileError> {
         }
     }
     Ok(())
+}
+
+fn check_name(
+    number: usize,
+    what: &'static str,
+    name: &str,
+    max: usize,
+) -> Result<(), CompileError> {
+    let len = name.len();
+    if (1..=max).contains(&len) {
+        Ok(())
+    } else {
+        Err(CompileError::Name { number, what, len, max })
+    }
 }
 
 fn is_deeper(condition: &Condition, depth: usize) -> bool {

@@ -7,6 +7,18 @@ use super::rule::{Number, Text};
 /// A set of rules that is not compiled. Nothing of it is in force, and what was before still is.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CompileError {
+    /// A rule's name, or that of a mark, is too long.
+    #[error("rule {number} (from 0) has or names {what} of {len} bytes: 1 to {max}")]
+    Name {
+        /// The rule's place in the set.
+        number: usize,
+        /// A name or a mark.
+        what: &'static str,
+        /// Its bytes.
+        len: usize,
+        /// Most that there may be.
+        max: usize,
+    },
     /// Two rules have one name.
     #[error("two rules are called {rule:?}: give each a name of its own")]
     NameTwice {

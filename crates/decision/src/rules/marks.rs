@@ -156,7 +156,7 @@ fn entry<'a, 'b>(
 }
 
 /// Calls `read` with every mark that a condition reads, and whether it does so negated.
-fn walk<'a>(
+pub(super) fn walk<'a>(
     condition: &'a Condition,
     negated: bool,
     read: &mut impl FnMut(Process, &'a str, bool),

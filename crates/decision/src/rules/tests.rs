@@ -10,6 +10,7 @@ use super::generate::{Case, Generator, fits, shrink};
 use super::marks::guarding;
 use super::*;
 
+mod bytes;
 mod refused;
 mod written;
 

@@ -118,6 +118,19 @@ fn rules_are_told_apart_by_their_names() {
 }
 
 #[test]
+fn names_are_short_and_there() {
+    let long = |len: usize| rule(&"n".repeat(len), begins("/a"));
+    let name = |what, len, max| CompileError::Name { number: 1, what, len, max };
+
+    assert_eq!(refused(&[long(512), long(513)]), name("a name", 513, 512));
+    assert_eq!(refused(&[long(1), long(0)]), name("a name", 0, 512));
+    let marks = |len: usize| rule("m", marked(Process::Subject, &"m".repeat(len)));
+    assert!(compile(&[marks(64)], &KEY, 1, &MarkNames::default()).is_ok());
+    assert_eq!(refused(&[long(1), marks(65)]), name("a mark", 65, 64));
+    assert_eq!(refused(&[long(1), sets("", None, false)]), name("a mark", 0, 64));
+}
+
+#[test]
 fn an_engines_rules_only_deny_and_filter() {
     let source = || Source::Engine("scan".parse().expect("a name"));
     let of = |effect| Rule { effect, source: source(), ..rule("e", begins("/a")) };
