@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -22,6 +23,11 @@ const OPENS: usize = 10_000;
 const SPAWNS: usize = 300;
 /// Files that are opened only to warm up.
 const WARM_UP: usize = 200;
+/// Connections per round.
+const CONNECTIONS: usize = 100_000;
+/// What rules on connecting are measured by, and the most that they may add, ns.
+const RULED: &str = "connect_ruled";
+const ADDED: f64 = 150.0;
 
 /// What is done and timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +42,8 @@ enum Act {
     Spawn,
     /// Make a file of one byte, rename it, unlink it: four changes, of which the kernel merges two.
     Change,
+    /// Connect a socket of datagrams, which sends nothing.
+    Connect,
 }
 
 /// What is measured.
@@ -77,6 +85,8 @@ const PLANS: &[Plan] = &[
     Plan { vs: Some("change_none"), ..base("change_watched", Scenario::Watched, Act::Change) },
     base("fork_exec_none", Scenario::None, Act::Spawn),
     ratio("fork_exec_told", Scenario::Told, Act::Spawn, "fork_exec_none", 1.03),
+    base("connect_none", Scenario::None, Act::Connect),
+    Plan { vs: Some("connect_none"), ..base(RULED, Scenario::Ruled, Act::Connect) },
 ];
 
 /// Measures what is wanted, confined to one processor and not.
@@ -112,8 +122,27 @@ pub(crate) fn measure(
                 promise: plan.promise,
             },
         );
+        if let Some(against) = against.filter(|_| plan.name == RULED) {
+            report.add("connect_rules", added(&pinned, at, against));
+        }
     }
     Ok(())
+}
+
+/// What one plan takes longer than another, in the middle of the rounds.
+fn added(rounds: &[Vec<Summary>], at: usize, against: usize) -> Figure {
+    let middle = |pick: fn(&Summary) -> u64| {
+        median(rounds.iter().map(|round| pick(&round[at]).saturating_sub(pick(&round[against]))))
+    };
+    Figure {
+        p50: middle(|summary| summary.p50),
+        p99: middle(|summary| summary.p99),
+        unit: "ns",
+        vs: None,
+        ratio_p50: None,
+        ratio_p50_unpinned: None,
+        promise: Some(Promise::AtMost(ADDED)),
+    }
 }
 
 /// Whether the plan is wanted, or is what a wanted one is compared with.
@@ -156,6 +185,10 @@ fn once(bench: &Bench, plan: &Plan) -> Result<Summary> {
             change_many(bench, WARM_UP)?;
             change_many(bench, OPENS)?
         }
+        Act::Connect => {
+            connect_many(CONNECTIONS / 10)?;
+            connect_many(CONNECTIONS)?
+        }
     };
     running.end()?;
     Ok(waits.summary())
@@ -190,6 +223,18 @@ fn change_many(bench: &Bench, count: usize) -> Result<Histogram> {
         fs::write(&path, b"x")?;
         fs::rename(&path, &moved)?;
         fs::remove_file(&moved)?;
+        waits.add(now() - start);
+    }
+    Ok(waits)
+}
+
+/// Each in turn to one of two ports, so that none is there already.
+fn connect_many(count: usize) -> Result<Histogram> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let mut waits = Histogram::default();
+    for port in [9001, 9002].into_iter().cycle().take(count) {
+        let start = now();
+        socket.connect((Ipv4Addr::LOCALHOST, port))?;
         waits.add(now() - start);
     }
     Ok(waits)

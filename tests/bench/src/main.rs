@@ -11,6 +11,7 @@
 //! that was measured is kept.
 
 mod cost;
+mod grouped;
 mod latency;
 mod scenario;
 mod throughput;

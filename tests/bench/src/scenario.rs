@@ -9,6 +9,7 @@ use outrigger_testkit::agent::Agent;
 use outrigger_testkit::{EngineSetup, Host, Lab, Setup, Volume, floor};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
+use crate::grouped::Grouped;
 use crate::watcher::Watcher;
 
 /// Files that are opened in turn.
@@ -43,6 +44,8 @@ pub(crate) enum Scenario {
     Cached,
     /// One engine that is asked nothing and told of every process.
     Told,
+    /// Rules on connecting, by programs of a control group.
+    Ruled,
 }
 
 /// Whoever answers, at work; ends with the value.
@@ -51,6 +54,7 @@ pub(crate) enum Running {
     None,
     Floor { _responder: Agent },
     Watched(Watcher),
+    Grouped(Grouped),
     Platform(Host),
 }
 
@@ -65,6 +69,7 @@ impl Scenario {
                 return Ok(Running::Floor { _responder: floor::start(&bench.volume, false)? });
             }
             Self::Watched => return Ok(Running::Watched(Watcher::start(&bench.volume)?)),
+            Self::Ruled => return Ok(Running::Grouped(Grouped::start()?)),
             Self::Asked => protecting().uncached().engine(allow("one")),
             Self::AskedContent => {
                 protecting().uncached().engine(EngineSetup::faulty_reader("one", "allow"))
@@ -93,6 +98,7 @@ impl Running {
         match self {
             Self::Platform(host) => host.end(),
             Self::Watched(watcher) => watcher.end(),
+            Self::Grouped(grouped) => grouped.end(),
             Self::None | Self::Floor { .. } => Ok(()),
         }
     }

@@ -3,6 +3,7 @@
 //! Needs root; without, each test says that it was skipped.
 
 mod changes;
+mod groups;
 mod harness;
 mod lineage;
 mod processes;
