@@ -642,8 +642,10 @@ static __always_inline void take_clause(struct evaluation *e, __u32 clause)
 		out->flags |= RULED_DENY;
 		next = head->end_deny;
 	} else if (clause < head->end_allow) {
-		out->allow = rule;
-		out->flags |= RULED_ALLOW;
+		if (!(out->flags & RULED_DENY)) {
+			out->allow = rule;
+			out->flags |= RULED_ALLOW;
+		}
 		next = head->end_allow;
 	} else if (clause < head->end_watch) {
 		out->would_deny = rule;
@@ -691,28 +693,28 @@ __noinline int rules_end(struct facts *facts, struct rules_room *room)
 	return !(room->out.flags & RULED_CHANGED);
 }
 
-/*
- * How often an evaluation begins if the set is replaced meanwhile. The call that replaces it waits for
- * the programs that run, and there is one caller: a program sees at most one replacement.
- */
-#define RULES_TRIES 2
-
-/* The whole evaluation, of facts that are all there; nothing is kept. The outcome is in room->out. */
-__noinline int rules_decide(struct facts *facts, struct rules_room *room)
+/* One try of the whole evaluation. Whether it is to be believed. */
+__noinline int rules_try(struct facts *facts, struct rules_room *room)
 {
-	int try;
-
 	if (!facts || !room)
 		return 0;
-#pragma clang loop unroll(disable)
-	for (try = 0; try < RULES_TRIES; try++) {
-		if (rules_begin(facts, room)) {
-			and_tables(facts, room, room->numbers, room->tables);
-			rules_end(facts, room);
-		}
-		if (!(room->out.flags & RULED_CHANGED))
-			break;
-	}
+	if (!rules_begin(facts, room))
+		return !(room->out.flags & RULED_CHANGED);
+	and_tables(facts, room, room->numbers, room->tables);
+	return rules_end(facts, room);
+}
+
+/*
+ * The whole evaluation, of facts that are all there; nothing is kept. The outcome is in room->out. Twice
+ * if the set was replaced meanwhile: the call that replaces it waits for the programs that run, and there
+ * is one caller, so a program sees at most one replacement.
+ */
+__noinline int rules_decide(struct facts *facts, struct rules_room *room)
+{
+	if (!facts || !room)
+		return 0;
+	if (!rules_try(facts, room))
+		rules_try(facts, room);
 	return 0;
 }
 

@@ -2,9 +2,11 @@
 //!
 //! Needs root; without, each test says that it was skipped.
 
+mod agreement;
 mod changes;
 mod groups;
 mod harness;
+mod kernel_rules;
 mod lineage;
 mod processes;
 mod recordings;
