@@ -16,6 +16,7 @@ use outrigger_sensor::plane::{Plane, Settings};
 
 fn main() -> ExitCode {
     let settings = Settings { own: Vec::new(), ..Settings::default() };
+    let begin = std::time::Instant::now();
     let mut plane = match Plane::open(&settings) {
         Ok(plane) => plane,
         Err(error) => {
@@ -23,6 +24,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    println!("opened in {} ms", begin.elapsed().as_millis());
     for trial in plane.trials() {
         println!(
             "{:24} {} {}",
