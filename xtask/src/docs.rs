@@ -5,17 +5,17 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use outrigger_api::catalogue::ObjectKind;
-use outrigger_api::coverage::Level;
-use outrigger_api::{Event, FailureReason};
+use outrigger_api::FailureReason;
 use outrigger_decision::failure::{self, Fault, Reaction, Severity};
 use outrigger_sandbox::{CallList, CallRow, ENGINE, FETCH, GATE};
+
+use crate::events;
 
 /// A page: where it lies, and what the code says it holds.
 type Page = (&'static str, fn() -> String);
 
 const PAGES: &[Page] = &[
-    ("docs/reference/events.md", events),
+    ("docs/events.md", events::page),
     ("docs/reference/failures.md", failures),
     ("docs/reference/policy.cedarschema", outrigger_policy::schema_text),
     ("docs/reference/system-calls.md", system_calls),
@@ -54,37 +54,6 @@ fn difference(root: &Path, path: &str, want: &str) -> Option<String> {
     };
     let same = have.lines().zip(want.lines()).take_while(|(have, want)| have == want).count();
     Some(format!("{path}:{}: not as the code says", same + 1))
-}
-
-fn events() -> String {
-    let mut page = String::from(
-        "<!-- written by `cargo xtask docs` from crates/api/src/catalogue.rs -->\n\
-         # Events\n\n\
-         An event is one thing that happened or is about to. Its name is `<object>.<verb>`. A number,\n\
-         once given, is never given again. *At most* is the strongest that Outrigger gives of it on any\n\
-         kernel: `ask`, engines are asked before it happens and can refuse it (or, if they like that better,\n\
-         are told of it after it happened); `notify`, they are told of it. What this machine lets Outrigger do\n\
-         for each event is what `outrigger doctor` says.\n\n\
-         | Event | Number | Acts on | At most | Meaning |\n|---|---|---|---|---|\n",
-    );
-    for event in Event::ALL {
-        let object = match event.object() {
-            ObjectKind::File => "a file",
-            ObjectKind::Process => "a process",
-            ObjectKind::Endpoint => "an address",
-            ObjectKind::System => "the machine",
-        };
-        let most = match event.strongest() {
-            Level::Ask => "ask",
-            Level::Rule => "rule",
-            Level::Notify => "notify",
-            Level::Missing => "nothing",
-        };
-        let (number, meaning) = (event.number(), sentence(event.description()));
-        writeln!(page, "| `{event}` | {number:#06x} | {object} | {most} | {meaning} |")
-            .expect("a String takes all");
-    }
-    page
 }
 
 fn failures() -> String {
@@ -192,7 +161,7 @@ const fn severity(severity: Severity) -> &'static str {
 }
 
 /// A doc comment as one line of a table.
-fn sentence(doc: &str) -> String {
+pub(crate) fn sentence(doc: &str) -> String {
     doc.split_whitespace().collect::<Vec<_>>().join(" ").replace('|', "\\|")
 }
 
@@ -213,13 +182,13 @@ mod tests {
     fn a_page_changed_by_hand_is_named_with_its_line() {
         let root = tempfile::tempdir().expect("a folder");
         write(root.path()).expect("written");
-        let file = root.path().join("docs/reference/events.md");
+        let file = root.path().join("docs/events.md");
         let changed = fs::read_to_string(&file).expect("a page").replace("# Events", "# Event");
         fs::write(&file, changed).expect("changed");
 
         let complaint = check(root.path()).expect_err("stale").to_string();
 
-        assert!(complaint.contains("docs/reference/events.md:2:"), "{complaint}");
+        assert!(complaint.contains("docs/events.md:2:"), "{complaint}");
     }
 
     #[test]
@@ -232,11 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn every_event_and_reason_has_a_row() {
-        assert_eq!(
-            events().lines().filter(|line| line.starts_with("| `")).count(),
-            Event::ALL.len()
-        );
+    fn every_reason_has_a_row_and_every_list_its_calls() {
         let lists = system_calls();
         assert!(lists.contains("`futex`") && lists.contains("`fanotify_mark`"), "{lists}");
         let rows = failures().lines().filter(|line| line.starts_with("| `")).count();

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod docs;
+mod events;
 mod fuzz;
 mod layers;
 mod proofs;

@@ -1,7 +1,7 @@
 //! The event catalogue: one definition from which everything about events comes.
 //!
 //! The table at the end of this file is the only place where an event is named. The [`Event`] type,
-//! its numbers and names, the sets, and the reference page (`docs/reference/events.md`, written by
+//! its numbers and names, the sets, and the reference page (`docs/events.md`, written by
 //! `cargo xtask docs`) are derived from it. A number, once given, is never given again.
 //!
 //! Numbers are `family << 8 | member`. Families in use or reserved: 0x01 process, 0x02 file,

@@ -17,9 +17,9 @@ mod compile;
 mod error;
 mod evaluate;
 mod facts;
+pub mod filter;
 #[cfg(any(test, feature = "generate"))]
 pub mod generate;
-pub mod filter;
 mod image;
 mod layout;
 mod marks;

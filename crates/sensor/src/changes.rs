@@ -46,7 +46,7 @@ use folders::Folders;
 use record::{Change, Entry, FileSystemId, Handle, Record, Records};
 use watched::{Watched, append};
 
-pub use trial::probe;
+pub use trial::{gaps, probe};
 
 // linux/fanotify.h
 const FAN_CLASS_NOTIF: u32 = 0;

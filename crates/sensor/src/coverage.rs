@@ -254,8 +254,8 @@ fn deny_once(event: Event, group: Group, root: &OwnedFd) -> Result<(), TrialErro
     }
 }
 
-/// What fanotify does not show of an event, on any kernel (`docs/limitations.md`).
-fn gaps(event: Event) -> Vec<Gap> {
+/// What fanotify does not show of an event that it asks about, on any kernel (`docs/limitations.md`).
+pub fn gaps(event: Event) -> Vec<Gap> {
     let gap = |name: &str, why: &str, remedy: Option<&str>| Gap {
         name: name.to_owned(),
         why: why.to_owned(),

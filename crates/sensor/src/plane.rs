@@ -34,6 +34,7 @@ use outrigger_api::{Event, EventSet};
 
 pub use self::record::{RecordError, parse};
 pub use self::subject::{MARKS_TIMED, Marks, Subject};
+pub use self::table::{gaps, hooks};
 use crate::bpf::reader::{Counted, Reader, Record};
 use crate::bpf::{RING, SensorError, call, check_ring};
 use crate::notice::Seen;

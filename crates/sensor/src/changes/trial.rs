@@ -113,7 +113,7 @@ fn make(root: &OwnedFd, name: &str) -> Result<OwnedFd, TrialError> {
 }
 
 /// What the sensor does not show of an event, on any kernel (`docs/limitations.md`).
-fn gaps(event: Event) -> Vec<Gap> {
+pub fn gaps(event: Event) -> Vec<Gap> {
     let gap = |name: &str, why: &str, remedy: Option<&str>| Gap {
         name: name.to_owned(),
         why: why.to_owned(),

@@ -140,8 +140,25 @@ pub(super) const ROWS: &[Row] = &[
     group(Event::NetSend, "cgroup_sendmsg6"),
 ];
 
+/// Where programs for an event hang, on one kernel or another.
+pub fn hooks(event: Event) -> Vec<String> {
+    let mut hooks: Vec<String> = Vec::new();
+    for row in ROWS.iter().filter(|row| row.event == event) {
+        let hook = match row.hook {
+            Hook::Lsm(hook, _) => format!("lsm/{hook}"),
+            Hook::Exit(function, _) => format!("fexit/{function}"),
+            Hook::Group => format!("cgroup/{}", row.program.trim_start_matches("cgroup_")),
+        };
+        if !hooks.contains(&hook) {
+            hooks.push(hook);
+        }
+    }
+    hooks
+}
+
 /// What passes unseen of an event although its programs run.
-pub(super) fn gaps(event: Event, by_group: bool) -> Vec<Gap> {
+/// `by_group`: programs of a control group stand in for those at security hooks.
+pub fn gaps(event: Event, by_group: bool) -> Vec<Gap> {
     let gap = |name: &str, why: &str, remedy: Option<&str>| Gap {
         name: name.to_owned(),
         why: why.to_owned(),
