@@ -12,6 +12,7 @@
 //! one automaton per place (`tables`, `automaton`), so that a decision takes about as long with a
 //! thousand rules as with ten.
 
+mod atom;
 mod automaton;
 mod compile;
 mod error;

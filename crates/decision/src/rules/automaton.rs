@@ -11,8 +11,8 @@
 
 use std::collections::VecDeque;
 
+use super::atom::Anchors;
 use super::layout::{NO_ATOM, STATES};
-use super::normal::Anchors;
 
 /// What there are too many of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

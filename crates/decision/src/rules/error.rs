@@ -177,7 +177,8 @@ impl CompileError {
             | Self::Marks { rule, .. }
             | Self::Timed { rule, .. }
             | Self::MarkDiffers { rule, .. } => Some(rule),
-            Self::Bounds { .. }
+            Self::Name { .. }
+            | Self::Bounds { .. }
             | Self::Atoms { .. }
             | Self::Literals { .. }
             | Self::States { .. }

@@ -7,13 +7,14 @@
 
 use std::collections::BTreeMap;
 
+use super::atom::Atom;
 use super::automaton::{Automaton, TooLarge};
 use super::error::CompileError;
 use super::layout::{
     ADDRESS, ATOMS, AtomTable, AutomatonEntry, BOUNDS, LINEAGE, LITERALS, NEGATED, NumberTable,
     PAGE, PAGES, PROBES, PROGRAM_BYTES, SUBJECT_MARKS, WORDS,
 };
-use super::normal::{Atom, AtomId, Clause, Normal};
+use super::normal::{AtomId, Clause, Normal};
 use super::ranges::Ranges;
 use super::rule::Number;
 
