@@ -123,39 +123,64 @@ static __always_inline void one_by_one(void)
 	asm volatile("" ::: "memory");
 }
 
-/* room->v = everything: the beginning of a vector that is kept for all events. */
-static __always_inline void all_clauses(struct rules_room *room)
-{
-	__u32 i, words = room->words;
+/*
+ * Vectors are gone through by functions of their own, which the verifier looks at once: each end of each
+ * of their loops would else be another way through all that follows.
+ */
+struct rules_vector {
+	__u64 words[RULES_WORDS];
+};
 
+/* room->v = everything: the beginning of a vector that is kept for all events. */
+__noinline int rules_fill(struct rules_room *room)
+{
+	__u32 i, words;
+
+	if (!room)
+		return 0;
+	words = room->words;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < RULES_WORDS && i < words; i++) {
 		room->v[i] = ~0ULL;
 		one_by_one();
 	}
+	return 0;
 }
 
-static __always_inline void copy_vector(__u64 *to, __u64 *from, __u32 words)
+__noinline int rules_copy(struct rules_vector *to, struct rules_vector *from, __u32 words)
 {
 	__u32 i;
 
+	if (!to || !from)
+		return 0;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < RULES_WORDS && i < words; i++) {
-		to[i] = from[i];
+		to->words[i] = from->words[i];
 		one_by_one();
 	}
+	return 0;
 }
 
-/* room->kept &= vector. Whether anything is left. */
-static __always_inline __u64 keep(struct rules_room *room, __u64 *vector)
+/* room->kept &= vector; room->left says whether anything is. */
+__noinline int rules_keep(struct rules_room *room, struct rules_vector *vector)
 {
-	__u32 i, words = room->words;
+	__u32 i, words;
 	__u64 any = 0;
 
+	if (!room || !vector)
+		return 0;
+	words = room->words;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < RULES_WORDS && i < words; i++)
-		any |= room->kept[i] &= vector[i];
-	return any;
+		any |= room->kept[i] &= vector->words[i];
+	room->left = any;
+	return 0;
+}
+
+/* A vector of a structure. */
+static __always_inline struct rules_vector *vector(__u64 *words)
+{
+	return (struct rules_vector *)words;
 }
 
 /* Takes a cache for writing. Whether nobody else has it. */
@@ -202,7 +227,7 @@ __noinline int judge_subject(struct facts *f, struct rules_room *room)
 		    cache->marks == f->marks && cache->cgroup == group &&
 		    cache->uid == f->numbers[PLACE_SUBJECT_UID] &&
 		    cache->gid == f->numbers[PLACE_SUBJECT_GID] && cache->execs == subject->execs) {
-			room->left = keep(room, cache->vector);
+			rules_keep(room, vector(cache->vector));
 			read_in_order(room);
 			return cache->busy == sequence;
 		}
@@ -215,10 +240,10 @@ __noinline int judge_subject(struct facts *f, struct rules_room *room)
 		facts_subject(f);
 		f->marks = marks;
 	}
-	all_clauses(room);
+	rules_fill(room);
 	and_tables(f, room, e.head->numbers & RULES_SUBJECT_NUMBERS,
 		   e.head->tables & RULES_SUBJECT_TABLES);
-	room->left = keep(room, room->v);
+	rules_keep(room, vector(room->v));
 	if (!subject || subject->ready != SUBJECT_READY || subject->execs != room->execs ||
 	    room->out.flags & (RULED_CHANGED | RULED_BROKEN) || !take_cache(&subject->cache.busy))
 		return 1;
@@ -229,7 +254,7 @@ __noinline int judge_subject(struct facts *f, struct rules_room *room)
 	cache->uid = f->numbers[PLACE_SUBJECT_UID];
 	cache->gid = f->numbers[PLACE_SUBJECT_GID];
 	cache->execs = room->execs;
-	copy_vector(cache->vector, room->v, room->words);
+	rules_copy(vector(cache->vector), vector(room->v), room->words);
 	give_cache_back(&cache->busy);
 	return 1;
 }
@@ -323,7 +348,7 @@ __noinline int judge_object(struct facts *f, struct rules_room *room, struct fil
 		read_in_order(room);
 		if (!(busy & 1) && cache->generation == room->out.generation &&
 		    same_file(cache, &room->file)) {
-			room->left = keep(room, cache->vector);
+			rules_keep(room, vector(cache->vector));
 			read_in_order(room);
 			return cache->busy == busy;
 		}
@@ -331,9 +356,9 @@ __noinline int judge_object(struct facts *f, struct rules_room *room, struct fil
 	numbers = e.head->numbers & RULES_OBJECT_NUMBERS;
 	tables = e.head->tables & RULES_OBJECT_TABLES;
 	facts_walk(f);
-	all_clauses(room);
+	rules_fill(room);
 	and_tables(f, room, numbers, tables);
-	room->left = keep(room, room->v);
+	rules_keep(room, vector(room->v));
 	if (!keeps || !cache || !(f->state & FACTS_STABLE) || !f->numbers[PLACE_PATH_KNOWN] ||
 	    f->walk.renames != room->file.renames || f->walk.mounts != room->file.mounts ||
 	    room->out.flags & (RULED_CHANGED | RULED_BROKEN) || !take_cache(&cache->busy))
@@ -347,7 +372,7 @@ __noinline int judge_object(struct facts *f, struct rules_room *room, struct fil
 	cache->mounts = room->file.mounts;
 	cache->seconds = room->file.seconds;
 	cache->nanoseconds = room->file.nanoseconds;
-	copy_vector(cache->vector, room->v, room->words);
+	rules_copy(vector(cache->vector), vector(room->v), room->words);
 	give_cache_back(&cache->busy);
 	return 1;
 }
@@ -369,7 +394,7 @@ static __always_inline int judge_once(struct facts *f, struct rules_room *room,
 		return !(room->out.flags & RULED_CHANGED);
 	numbers = room->numbers;
 	tables = room->tables;
-	copy_vector(room->kept, room->v, room->words);
+	rules_copy(vector(room->kept), vector(room->v), room->words);
 	room->left = 1;
 	if ((numbers & RULES_SUBJECT_NUMBERS || tables & RULES_SUBJECT_TABLES) &&
 	    !judge_subject(f, room))
@@ -383,7 +408,7 @@ static __always_inline int judge_once(struct facts *f, struct rules_room *room,
 	tables &= ARGUMENT_TABLES;
 	if (numbers & NEW_PATH_NUMBERS || tables & NEW_PATH_TABLES)
 		facts_walk(f);
-	copy_vector(room->v, room->kept, room->words);
+	rules_copy(vector(room->v), vector(room->kept), room->words);
 	if (numbers | tables)
 		and_tables(f, room, numbers, tables);
 	return rules_end(f, room);
