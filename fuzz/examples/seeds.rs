@@ -77,6 +77,9 @@ fn main() {
     write("fetch/failed", &failed.map(|reply| reply.frame()).concat());
     write("fetch/missing", &Reply::Missing.frame());
 
+    write("plane/renamed", &plane(Event::FileRename, b"/srv/a", b"/srv/b", b""));
+    write("plane/linked", &plane(Event::FileSymlink, b"/srv/a", b"", b"where it leads"));
+
     let open = fanotify(0x0001_0000, 9, Some(10));
     let exec = fanotify(0x0004_0000, 11, None);
     let overflow = fanotify(0x4000, -1, None);
@@ -97,6 +100,21 @@ fn main() {
     let renamed = change(0x5000_0000, &renamed.concat());
     write("changes/made", &made);
     write("changes/renamed-overflow-made", &[renamed, overflow, made.clone()].concat());
+}
+
+/// `struct plane_record` of `plane_record.h`, with its texts.
+fn plane(event: Event, path: &[u8], new_path: &[u8], text: &[u8]) -> Vec<u8> {
+    let len = |text: &[u8]| u16::try_from(text.len()).expect("it is short").to_ne_bytes();
+    let mut bytes = vec![0; 160];
+    // has: path, path_known, the text, a number.
+    bytes[16..24].copy_from_slice(&(1_u64 << 5 | 1 << 8 | 1 << 18 | 1 << 21).to_ne_bytes());
+    bytes[144..148].copy_from_slice(&[2, 0, 53, 0]);
+    bytes[148..150].copy_from_slice(&len(path));
+    bytes[150..152].copy_from_slice(&len(new_path));
+    bytes[152..154].copy_from_slice(&len(text));
+    bytes[156..158].copy_from_slice(&event.number().to_ne_bytes());
+    bytes[158..160].copy_from_slice(&[2, 7]);
+    [&bytes[..], path, new_path, text].concat()
 }
 
 fn vote(verdict: Verdict) -> VerdictRecord {

@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod memory;
 pub mod mounts;
 pub mod package;
+pub mod plane;
 pub mod record;
 pub mod recording;
 pub mod release;

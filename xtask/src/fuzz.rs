@@ -36,6 +36,7 @@ const TARGETS: &[Target] = &[
     target(YARA, "YARA rules", 4_096, Some("yara")),
     target("fanotify", "fanotify event buffers", 4_096, None),
     target("changes", "fanotify records of changes", 8_192, None),
+    target("plane", "records of the programs at the kernel's hooks", 8_704, None),
     target("mounts", "mount table", 8_192, None),
     target("updates", "where releases come from", 16_384, Some("settings")),
     target("package", "packages of releases", 65_536, None),
