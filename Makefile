@@ -4,7 +4,7 @@ export PATH := $(or $(CARGO_HOME),$(HOME)/.cargo)/bin:$(PATH):/usr/sbin:/sbin
 BUILT := $(or $(CARGO_TARGET_DIR),target)
 
 # What `make run` needs, and what the demonstration and the measurements start.
-PLATFORM := --package outrigger-hostd --package outrigger-cli --package outrigger-engine-hashlist
+PLATFORM := --package outrigger-hostd --package outrigger-cli --package outrigger-policy --package outrigger-engine-hashlist
 STARTED := $(PLATFORM) --package outrigger-engine-hostile
 
 # What the incidents are played by, besides what is started: an engine and whoever offers it.
@@ -57,7 +57,7 @@ test: ## format, lints, layers, reference pages, and every test
 vm: ## boot virtual machines, break the platform there and cause every event; KERNEL="6.1 6.12 7", JOBS=name: some
 	tools/setup.sh vm
 	cargo build --quiet --profile checked --bins $(STARTED) --package outrigger-faults --package outrigger-vm-tests
-	$(BUILT)/checked/outrigger-vm $(JOBS)
+	$(BUILT)/checked/outrigger-vm --page docs/coverage.json $(JOBS)
 
 kernel-vs-dock: ## give the same faulty content to a kernel module and to a docked engine; writes target/vm/kernel-vs-dock.json
 	tools/setup.sh vm
@@ -110,13 +110,14 @@ incidents-quick: ## the same with a dozen of them, under a minute, and no page
 	cargo build --quiet --release --bins $(STARTED) $(OFFERED)
 	$(BUILT)/release/outrigger-incidents --quick
 
-soak: ## run the whole platform's tests at full length, ROUNDS times (default 1)
+soak: ## run the whole platform's tests at full length, ROUNDS times (default 1), then load it in virtual machines
 	tools/setup.sh test
 	cargo build --quiet --profile checked --workspace --bins
 	for round in $$(seq $(ROUNDS)); do \
 	    echo "round $$round of $(ROUNDS)"; \
 	    OUTRIGGER_TEST_FULL=1 cargo test --quiet --profile checked --package outrigger-system-tests || exit 1; \
 	done
+	OUTRIGGER_TEST_FULL=1 $(MAKE) vm JOBS=stress
 
 fuzz: ## feed hostile bytes to every parser of them, FUZZ_SECONDS each (default 60); fails on a finding
 	tools/setup.sh fuzz

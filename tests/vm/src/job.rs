@@ -16,6 +16,8 @@ pub(crate) const PROGRAMS: &str = "/usr/lib/outrigger-tests";
 pub(crate) const GUEST: &str = "outrigger-vm-guest";
 /// The program that plays the matrix of faults.
 const FAULTS: &str = "outrigger-faults";
+/// The program that compiles rules, which the host starts.
+const COMPILER: &str = "outrigger-policy-compiler";
 /// Largest file put into a guest, bytes: it has to fit into its memory.
 const FILE_MAX: u64 = 256 << 20;
 
@@ -106,6 +108,11 @@ impl File {
     }
 }
 
+/// How long the platform is under load, seconds: the whole length, and where not that much time is to be spent.
+const STRESS: [&str; 2] = ["60", "10"];
+/// Set by who wants the whole length, as for the other tests.
+const FULL: &str = "OUTRIGGER_TEST_FULL";
+
 /// The jobs that `make vm` runs.
 pub(crate) fn of_this_repository() -> Result<Vec<Job>> {
     let platform = || -> Result<Vec<File>> {
@@ -138,10 +145,16 @@ pub(crate) fn of_this_repository() -> Result<Vec<Job>> {
         job("booted", &["booted"], Boot::Systemd, 300)?,
         job("trial", &["trial"], Boot::Script, 300)?,
     ];
-    for name in ["causes", "events"] {
-        let job = job(name, &[name], Boot::Script, 420)?;
+    // The newest kernel takes a minute to check all programs, twice, on a processor that has nothing else to do.
+    for (name, limit_s) in [("causes", 300), ("events", 900)] {
+        let job = job(name, &[name], Boot::Script, limit_s)?;
         jobs.push(Job { measures: false, everywhere: true, ..job });
     }
+    jobs.push(Job { everywhere: true, ..job("bench-rules", &["bench-rules"], Boot::Script, 420)? });
+    let seconds = STRESS[usize::from(std::env::var_os(FULL).is_none())];
+    let mut stress = job("stress", &["stress", seconds], Boot::Script, 420)?;
+    stress.files.push(File::built(COMPILER)?);
+    jobs.push(Job { everywhere: true, ..stress });
     // The p99 of an engine says nothing on emulated processors.
     let flags = ["--budget-ms", "500", "--slack-ms", "250", "--p99", "skip"];
     let faults = format!("{PROGRAMS}/{FAULTS}");

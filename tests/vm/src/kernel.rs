@@ -69,9 +69,14 @@ impl Kernel {
         Self::unpacked(&store.get(&name, |workshop| unpack(workshop, &packages))?)
     }
 
-    /// How many processors a guest with it gets. 6.12 with two has panicked under QEMU's emulation.
-    pub(crate) fn processors(&self) -> u32 {
-        if version(&self.release) == Some((6, 12)) { 1 } else { 2 }
+    /// The processor that QEMU emulates for it: everything it can, but for `cmpxchg16b`. QEMU 7.2 gives wrong flags
+    /// back from that, and a kernel that has its memory by it goes down now and then, 6.12 mostly. Newer
+    /// ones need it: without, BPF programs get no memory (`kmalloc_nolock`).
+    pub(crate) fn processor(&self) -> &'static str {
+        match version(&self.release) {
+            Some(version) if version >= (6, 18) => "max",
+            _ => "max,-cx16",
+        }
     }
 
     fn unpacked(folder: &Path) -> Result<Self> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use outrigger_testkit::figures::say;
-use outrigger_vm_tests::Said;
+use outrigger_vm_tests::{Outcome, Said};
 
 use crate::archive::Archive;
 use crate::job::{Boot, Failing, Job};
@@ -71,6 +71,10 @@ pub(crate) fn run(
         Said::Exit(code) => Next::Ended(code),
         _ => Next::Listen,
     })?;
+    for line in complaints(&console) {
+        let name = "kernel::has_no_complaint".to_owned();
+        report.take(&Outcome { held: false, name, detail: line }.to_string());
+    }
     let held = end == End::Exit(0) && report.failed == 0;
     if !held {
         report.tell_last(&console);
@@ -193,8 +197,16 @@ impl Guest {
         let mut command = Command::new("qemu-system-x86_64");
         command
             // Emulated, whatever the machine has: stock kernels do not start under a nested KVM.
-            .args(["-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"])
-            .args(["-smp", &kernel.processors().to_string()])
+            .args([
+                "-M",
+                "q35",
+                "-accel",
+                "tcg,thread=multi",
+                "-cpu",
+                kernel.processor(),
+                "-smp",
+                "2",
+            ])
             .args(["-m", &job.memory_mib.to_string()])
             .args(["-nodefaults", "-nographic", "-display", "none"])
             .args((job.failing != Failing::BootsAgain).then_some("-no-reboot"))
@@ -328,6 +340,16 @@ impl Report {
     }
 }
 
+/// What a kernel says when something is wrong with it, or with a BPF program that it took.
+const COMPLAINTS: [&str; 3] = ["WARNING:", "BUG:", "verifier"];
+
+/// The lines of the kernel that are complaints.
+fn complaints(console: &[u8]) -> Vec<String> {
+    let console = String::from_utf8_lossy(console);
+    let is_complaint = |line: &&str| COMPLAINTS.iter().any(|word| line.contains(word));
+    console.lines().filter(is_complaint).map(str::to_owned).collect()
+}
+
 /// The last of the `lines` of a guest in which something did not hold.
 pub(crate) fn tell_last(whose: &str, lines: &[impl Display]) {
     say(format_args!("  --- {whose} said last:"));
@@ -342,6 +364,13 @@ mod tests {
     #[test]
     fn a_word_is_quoted_for_the_shell() {
         assert_eq!(quoted("it's $HOME"), r"'it'\''s $HOME'");
+    }
+
+    #[test]
+    fn what_a_kernel_complains_of_is_found() {
+        let console = b"[ 1.0] fine\r\n[ 2.0] WARNING: CPU: 1 PID: 4 at x.c:3\r\n";
+
+        assert_eq!(complaints(console), ["[ 2.0] WARNING: CPU: 1 PID: 4 at x.c:3"]);
     }
 
     #[test]

@@ -56,6 +56,9 @@ struct Place {
     /// Where what was fetched and made is kept.
     #[arg(long, env = "OUTRIGGER_VM_CACHE", global = true)]
     cache: Option<PathBuf>,
+    /// A file in which the table of events by kernel is kept from one run to the next, besides target/vm.
+    #[arg(long)]
+    page: Option<PathBuf>,
     /// Show all that the guest says.
     #[arg(long, short, global = true)]
     verbose: bool,
@@ -155,7 +158,7 @@ fn matrix(store: &Store, place: &Place, filters: &[String]) -> Result<ExitCode> 
         tasks.extend(chosen.iter().filter(here).map(|&job| Task { kernel, job }));
     }
     let done = queue::run(&tasks, &root, place.verbose)?;
-    let proven = coverage::gather(&done)?;
+    let proven = coverage::gather(&done, place.page.as_deref())?;
     let code = told(&done, &skipped);
     Ok(if proven { code } else { ExitCode::FAILURE })
 }

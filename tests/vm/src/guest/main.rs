@@ -7,10 +7,13 @@
 //! outrigger-vm-guest trial                   a release is tried while the machine sleeps and its clock jumps
 //! outrigger-vm-guest causes                  every event is caused, with nobody looking
 //! outrigger-vm-guest events                  every event is caused, told, and decided by rules
+//! outrigger-vm-guest bench-rules             what an open costs with rules, against without
+//! outrigger-vm-guest stress SECONDS          every event, caused under three engines and rules that are replaced
 //! outrigger-vm-guest versus kernel|preflight|shadow|probation
 //!                                            content with a fault, for code in the kernel or docked
 //! ```
 
+mod bench;
 mod booted;
 mod docked;
 mod events;
@@ -20,6 +23,7 @@ mod programs;
 mod report;
 mod shell;
 mod stopped;
+mod stress;
 mod trial;
 mod versus;
 mod waits;
@@ -49,6 +53,9 @@ fn main() -> ExitCode {
         ["events"] => events::run(&mut report),
         ["causes"] => events::causes(&mut report),
         ["act", event, user, object, target] => return events::act(event, user, object, target),
+        ["bench-rules"] => bench::run(&mut report),
+        [bench::OPENS, path] => bench::opens(path),
+        ["stress", seconds] => stress::run(seconds, &mut report),
         ["versus", "kernel"] => versus::kernel(),
         ["versus", "preflight"] => docked::preflight(),
         ["versus", "shadow"] => docked::shadow(),
@@ -57,7 +64,7 @@ fn main() -> ExitCode {
             work::run(role, Path::new(folder), number)
         }
         _ => Err(anyhow::anyhow!(
-            "usage: outrigger-vm-guest machine open|closed, boot-setup, booted, trial, causes, events or versus …"
+            "usage: outrigger-vm-guest machine open|closed, boot-setup, booted, trial, causes, events, bench-rules, stress or versus …"
         )),
     };
     if let Err(error) = ran {

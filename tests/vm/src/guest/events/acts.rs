@@ -1,8 +1,8 @@
 //! The acts that cause events: what a process does that takes orders.
 //!
 //! It takes the user that it is to be, with all of root's capabilities, prepares what the act needs, says so, waits
-//! to be let go, acts, and ends with the errno of that, or with 0. What it prepares may cause other events, never the
-//! one that it is about.
+//! to be let go, acts, says the errno of that, or 0, and stays until its orders end: who is gone cannot be looked at. What
+//! it prepares may cause other events, never the one that it is about.
 
 mod files;
 mod machine;
@@ -27,7 +27,7 @@ use rustix::thread::{
 pub(super) const ATTRIBUTE: &str = "trusted.outrigger";
 /// What the one says who prepared.
 pub(super) const READY: &str = "ready";
-/// The status of one who could not prepare; no errno is that high.
+/// The status of one who could not do what it had to.
 pub(super) const UNPREPARED: u8 = 255;
 
 /// What is done when it is let go.
@@ -68,13 +68,19 @@ pub(super) fn play(event: &str, user: &str, object: &str, target: &str) -> ExitC
     if told.and_then(|()| io::stdin().lock().read_line(&mut line)).is_err() {
         return ExitCode::from(UNPREPARED);
     }
-    match act() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            let number = error.raw_os_error().and_then(|number| u8::try_from(number).ok());
-            ExitCode::from(number.filter(|number| *number != 0).unwrap_or(UNPREPARED))
-        }
-    }
+    let number = match act() {
+        // It has nothing more to say, and ends.
+        Ok(()) if event == Event::ProcessExit.name() => return ExitCode::SUCCESS,
+        Ok(()) => 0,
+        Err(error) => match error.raw_os_error() {
+            Some(number) => number,
+            None => return ExitCode::from(UNPREPARED),
+        },
+    };
+    let stayed = writeln!(out, "{number}")
+        .and_then(|()| out.flush())
+        .and_then(|()| io::stdin().lock().read_line(&mut line));
+    if stayed.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(UNPREPARED) }
 }
 
 fn become_user(user: u32) -> Result<()> {

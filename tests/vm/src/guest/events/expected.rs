@@ -35,7 +35,6 @@ pub(super) fn values(event: Event) -> [Option<u64>; 2] {
     let one = |value| [Some(value), None];
     let two = |first, second| [Some(first), Some(second)];
     match event {
-        Event::ProcessExec => one(0),
         Event::ProcessSignal => one(SIGCONT),
         Event::ProcessPtrace => one(1),
         Event::ProcessMemory => one(0),

@@ -6,29 +6,44 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use outrigger_api::Event;
 use outrigger_api::settings::ProtectMode;
+use outrigger_api::{Event, EventSet};
+use outrigger_decision::rules::{LineageKey, MarkNames, Rule, compile};
 use outrigger_sensor::bpf::ProcessSensor;
 use outrigger_sensor::changes::{self, FileSensor};
 use outrigger_sensor::notice::{Notice, Seen};
+use outrigger_sensor::plane::{Plane, Settings, Trial};
 use outrigger_sensor::volumes::Volume;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::scene::OBJECTS;
 
 /// How long a notice may take on an emulated processor.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The sensors.
 #[derive(Debug)]
 pub(super) struct Eyes {
+    plane: Plane,
     processes: ProcessSensor,
     files: FileSensor,
     seen: Vec<Seen>,
+    generation: u64,
+}
+
+/// The secret of lineages.
+const KEY: [u8; 16] = *b"known to a test.";
+
+fn every() -> EventSet {
+    Event::ALL.iter().copied().collect()
 }
 
 impl Eyes {
+    /// Opens all of them, to be told of everything.
     pub(super) fn open() -> Result<Self> {
+        let settings = Settings { lineage_key: KEY, ..Settings::default() };
+        let mut plane = Plane::open(&settings).context("no plane")?;
+        plane.attach(every(), EventSet::EMPTY)?;
         let processes = ProcessSensor::open().context("no sensor of processes")?;
         let mut files = FileSensor::open(changes::EVENTS).context("no sensor of changes")?;
         let volume = Volume {
@@ -42,7 +57,27 @@ impl Eyes {
         };
         let root = File::open(OBJECTS)?;
         files.mark(&volume, root.as_fd())?;
-        Ok(Self { processes, files, seen: Vec::new() })
+        Ok(Self { plane, processes, files, seen: Vec::new(), generation: 0 })
+    }
+
+    /// Has rules decide `event`; the numbers of rules are their places.
+    pub(super) fn decide(&mut self, event: Event, rules: &[Rule]) -> Result<()> {
+        self.generation += 1;
+        let none = MarkNames::default();
+        let compiled = compile(rules, &LineageKey(KEY), self.generation, &none)?;
+        self.plane.set_rules(compiled.image.bytes()).context("the rules are not in force")?;
+        Ok(self.plane.attach(every(), EventSet::EMPTY.with(event))?)
+    }
+
+    /// Takes the rules away.
+    pub(super) fn let_pass(&mut self) -> Result<()> {
+        self.plane.attach(every(), EventSet::EMPTY)?;
+        Ok(self.plane.clear_rules()?)
+    }
+
+    /// What the plane was refused by this kernel.
+    pub(super) fn trials(&self) -> &[Trial] {
+        self.plane.trials()
     }
 
     /// Forgets what was seen so far.
@@ -52,15 +87,16 @@ impl Eyes {
         Ok(())
     }
 
-    /// Waits for a notice of `event` for which `check` has no complaint; else the complaint about the last
-    /// one that was by `pid`.
+    /// Waits, if it is `patient`, for a notice of `event` for which `check` has no complaint; else the complaint about
+    /// the last one that was by `pid`.
     pub(super) fn find(
         &mut self,
         event: Event,
         pid: u32,
+        patient: bool,
         check: &dyn Fn(&Notice) -> Result<()>,
     ) -> Result<()> {
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + if patient { PATIENCE } else { Duration::ZERO };
         loop {
             self.drain()?;
             let mut complaint = None;
@@ -90,6 +126,7 @@ impl Eyes {
     }
 
     fn drain(&mut self) -> Result<()> {
+        self.plane.drain(&mut self.seen)?;
         self.processes.drain(&mut self.seen)?;
         while self.files.drain(&mut self.seen)? {}
         Ok(())

@@ -8,9 +8,12 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 use outrigger_api::Event;
 use outrigger_api::catalogue::ObjectKind;
+use rustix::mount::{
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_change, unmount,
+};
 
 /// A file system of its own, in which objects lie: their paths lead over a mount.
-pub(super) const OBJECTS: &str = "/world/objects";
+pub(crate) const OBJECTS: &str = "/world/objects";
 /// The program that acts, and another one of the same content.
 pub(super) const ACTOR: &str = "/world/actor";
 pub(super) const OTHER_ACTOR: &str = "/world/actor-too";
@@ -43,9 +46,11 @@ pub(super) struct Scene {
 }
 
 /// Makes what all scenes share.
-pub(super) fn build() -> Result<()> {
+pub(crate) fn build() -> Result<()> {
     fs::create_dir_all(OBJECTS)?;
-    rustix::mount::mount("tmpfs", OBJECTS, "tmpfs", rustix::mount::MountFlags::empty(), None)?;
+    mount("tmpfs", OBJECTS, "tmpfs", MountFlags::empty(), None)?;
+    // So that a mount can be moved, and another namespace's stay there.
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
     let own = std::env::current_exe()?;
     for (from, to) in [
         (own.as_path(), ACTOR),
@@ -105,6 +110,17 @@ impl Scene {
             }
             _ => {}
         }
+        let mounted = match self.event {
+            Event::MountUmount | Event::MountRemount | Event::MountPivot => Some(object.clone()),
+            Event::MountMove => Some(self.folder.join("from")),
+            _ => None,
+        };
+        if let Some(place) = mounted {
+            mount("tmpfs", &place, "tmpfs", MountFlags::empty(), None)?;
+        }
+        if self.event == Event::MountPivot {
+            fs::create_dir(object.join("old"))?;
+        }
         if self.event == Event::FileRemovexattr {
             let set = rustix::fs::XattrFlags::CREATE;
             rustix::fs::setxattr(&object, super::acts::ATTRIBUTE, b"value", set)?;
@@ -128,7 +144,10 @@ impl Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        // In memory, and of one act only.
+        // In memory, and of one act only. Mounted there is what the act left.
+        for place in [self.object(), self.folder.join("from")] {
+            let _ = unmount(place, UnmountFlags::DETACH);
+        }
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
