@@ -2,3 +2,4 @@
 //! with its place, and the program that does it survives what it is given.
 
 mod oracle;
+mod shipped;
