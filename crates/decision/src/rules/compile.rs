@@ -40,6 +40,8 @@ pub struct Compiled {
 struct Owned {
     clause: Clause,
     rule: usize,
+    /// The tables of numbers that its rule names, a bit each.
+    names: u32,
 }
 
 /// Compiles a set of rules.
@@ -155,7 +157,7 @@ fn clauses(
         }
         events.push(of);
         let clauses = normal.clauses(rule)?;
-        owned.extend(clauses.into_iter().map(|clause| Owned { clause, rule: at }));
+        owned.extend(clauses.into_iter().map(|clause| Owned { clause, rule: at, names: numbers }));
         if owned.len() > CLAUSES {
             return Err(CompileError::Clauses { rule: name() });
         }
@@ -258,12 +260,12 @@ fn write(
                 clauses[*clause].numbers.iter().any(|(table, _)| *table == which)
                     && doubt[clause / 64] & 1 << (clause % 64) == 0
             }
-            _ => named(&rules[owned[*clause].rule].when).0 & 1 << which != 0,
+            _ => owned[*clause].names & 1 << which != 0,
         };
         let missing = without((0..clauses.len()).filter(names));
         header.number_tables[which] = numbers(&mut space, which, &clauses, &missing)?;
     }
-    let places = Places::new(normal, &clauses);
+    let places = Places::new(normal, &clauses)?;
     for which in (0..TABLES).filter(|which| header.tables & 1 << which != 0) {
         let place = |id| places.of(normal, which, id);
         header.atom_tables[which] = atoms(&mut space, which, &clauses, &doubt, place)?;
@@ -295,9 +297,8 @@ fn write_events(
             ..EventEntry::default()
         };
         for &at in &about {
-            let Owned { clause, rule } = &owned[at];
-            let (numbers, _) = named(&rules[*rule].when);
-            entry.numbers |= numbers;
+            let Owned { clause, rule, names } = &owned[at];
+            entry.numbers |= names;
             entry.tables |=
                 clause.some.iter().map(|(table, _)| 1 << table).fold(0, |a, b: u32| a | b);
             entry.tables |=

@@ -26,7 +26,7 @@ use super::rule::{Comparison, Condition, Number, Pattern, Process, Rule};
 pub const DEPTH_MAX: usize = 64;
 
 /// Most work that the conditions of a set may take: literals that are put into clauses, or looked at.
-pub const WORK_MAX: usize = 500_000;
+pub const WORK_MAX: usize = 1_000_000;
 
 /// An atom by its number in [`Normal::atoms`].
 pub(super) type AtomId = u32;
@@ -103,9 +103,16 @@ impl<'a> Normal<'a> {
         match (condition, negated) {
             (Condition::Not(not), _) => self.read(rule, not, !negated, deeper),
             (Condition::All(all), false) | (Condition::Any(all), true) => {
-                let mut product = vec![Clause::default()];
+                // What has no alternatives is put together at once, and before what has.
+                let (mut single, mut several) = (Vec::new(), Vec::new());
                 for one in all {
-                    let clauses = self.read(rule, one, negated, deeper)?;
+                    match &mut self.read(rule, one, negated, deeper)?[..] {
+                        [clause] => single.push(std::mem::take(clause)),
+                        clauses => several.push(clauses.to_vec()),
+                    }
+                }
+                let mut product = self.together(single)?;
+                for clauses in several {
                     product = self.all(&product, &clauses)?;
                 }
                 Ok(product)
@@ -220,6 +227,27 @@ impl<'a> Normal<'a> {
         Ok(sum.into_iter().collect())
     }
 
+    /// The clause of all of these, unless their numbers contradict each other.
+    fn together(&mut self, clauses: Clauses) -> Result<Clauses, Stop> {
+        let mut all = Clause::default();
+        for clause in clauses {
+            let mut steps = 1 + clause.size();
+            for (table, set) in clause.numbers {
+                match all.numbers.iter_mut().find(|(of, _)| *of == table) {
+                    Some((_, is)) => {
+                        *is = is.and(&set);
+                        steps += is.len();
+                    }
+                    None => all.numbers.push((table, set)),
+                }
+            }
+            all.some.extend(clause.some);
+            all.none.extend(clause.none);
+            self.spend(steps)?;
+        }
+        Ok(possible_numbers(sorted(all)))
+    }
+
     /// Those of which one of each holds.
     fn all(&mut self, these: &[Clause], those: &[Clause]) -> Result<Clauses, Stop> {
         let mut product = BTreeSet::new();
@@ -332,10 +360,11 @@ impl<'a> Normal<'a> {
 }
 
 impl Clause {
-    /// How many literals it has.
+    /// How many literals it has, as steps: atoms of a set are shared, and only compared.
     fn size(&self) -> usize {
         let ranges: usize = self.numbers.iter().map(|(_, set)| set.len()).sum();
-        ranges + self.some.len() + self.none.len()
+        let atoms: usize = self.some.iter().map(|(_, atoms)| 1 + atoms.len() / 16).sum();
+        ranges + atoms + self.none.len()
     }
 }
 
@@ -379,12 +408,17 @@ fn both(this: &Clause, that: &Clause) -> Clauses {
     }
     clause.some.extend(that.some.iter().cloned());
     clause.none.extend_from_slice(&that.none);
+    possible_numbers(sorted(clause))
+}
+
+/// The clause with everything in its order, and once.
+fn sorted(mut clause: Clause) -> Clause {
     clause.numbers.sort_by_key(|(table, _)| *table);
     clause.some.sort();
     clause.some.dedup();
     clause.none.sort_unstable();
     clause.none.dedup();
-    possible_numbers(clause)
+    clause
 }
 
 fn entry<T: Default>(all: &mut Vec<(usize, T)>, table: usize) -> &mut T {

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use super::atom::Atom;
 use super::automaton::{Automaton, TooLarge};
 use super::error::CompileError;
+use super::layout::TABLES;
 use super::layout::{
     ADDRESS, ATOMS, AtomTable, AutomatonEntry, BOUNDS, LINEAGE, LITERALS, NEGATED, NumberTable,
     PAGE, PAGES, PROBES, PROGRAM_BYTES, SUBJECT_MARKS, WORDS,
@@ -278,7 +279,17 @@ pub(super) struct Places {
 }
 
 impl Places {
-    pub(super) fn new(normal: &Normal<'_>, clauses: &[Clause]) -> Self {
+    /// # Errors
+    ///
+    /// A table has more literals than it may, which is found before they are looked at one by one.
+    pub(super) fn new(normal: &Normal<'_>, clauses: &[Clause]) -> Result<Self, CompileError> {
+        for which in 0..TABLES {
+            let some = clauses.iter().flat_map(|clause| &clause.some);
+            let some = some.filter(|(table, _)| *table == which).map(|(_, atoms)| atoms.len());
+            if some.sum::<usize>() > LITERALS * 2 {
+                return Err(CompileError::Literals { what: what(which) });
+            }
+        }
         let mut tables = vec![BTreeMap::new(); SUBJECT_MARKS];
         for clause in clauses {
             let some =
@@ -291,7 +302,7 @@ impl Places {
                 }
             }
         }
-        Self { tables }
+        Ok(Self { tables })
     }
 
     pub(super) fn of(&self, normal: &Normal<'_>, table: usize, id: AtomId) -> usize {
