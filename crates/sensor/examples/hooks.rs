@@ -145,7 +145,7 @@ const CASES: &[Case] = &[
         "$f = c(430, 'tmpfs', 0); c(431, $f, 6, 0, 0, 0); \
          $m = c(432, $f, 0, 0); c(429, $m, '', -100, \"$d/m\", 4)",
         ANY,
-        "/tmp/hooks/m ",
+        "/tmp/hooks/m",
     ),
     case(MountMount, 0, "c(165, \"$d/m\", \"$d/m2\", 0, 4096, 0)", one(4096), "/tmp/hooks/m2"),
     case(

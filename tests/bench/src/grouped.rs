@@ -41,7 +41,7 @@ impl Grouped {
 
         let settings = Settings { own: Vec::new(), ..Settings::default() };
         let key = LineageKey(settings.lineage_key);
-        let mut plane = Plane::open(&settings)?;
+        let plane = Plane::open(&settings)?;
         let connect = &plane.trials()[Event::NetConnect.index()];
         ensure!(
             connect.sensor == "cgroup",

@@ -222,7 +222,8 @@ int BPF_PROG(file_mmap_exec, struct file *file, unsigned long reqprot, unsigned 
 {
 	struct facts *f;
 
-	if (!argument(ctx, 0) || !(prot & PROT_EXEC))
+	/* By number for a verifier that takes it for never NULL, by itself for one that wants it looked at. */
+	if (!argument(ctx, 0) || !file || !(prot & PROT_EXEC))
 		return ret;
 	f = facts_begin(FILE_MMAP_EXEC, ret);
 	if (!f)
