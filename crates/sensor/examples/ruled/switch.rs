@@ -67,7 +67,7 @@ fn at(name: &str) -> String {
 
 /// The set of a number: what it denies is `odd` or `even`, and `always`.
 fn set(number: u64) -> Vec<Rule> {
-    let denied = if number % 2 == 0 { "even" } else { "odd" };
+    let denied = if number.is_multiple_of(2) { "even" } else { "odd" };
     [denied, "always"]
         .map(|name| {
             let name = format!("{name}-{number}");
@@ -97,7 +97,8 @@ fn act(state: &State) -> io::Result<()> {
     let even_is_open = opens(at("even"))?;
     let stayed = state.begun.load(Ordering::SeqCst) == before;
     state.looks.fetch_add(2, Ordering::SeqCst);
-    if stayed && (odd_is_open, even_is_open) != (before % 2 == 0, before % 2 == 1) {
+    let even_is_denied = before.is_multiple_of(2);
+    if stayed && (odd_is_open, even_is_open) != (even_is_denied, !even_is_denied) {
         state.wrong.fetch_add(1, Ordering::SeqCst);
     }
     // Every set says the same of these.
