@@ -59,6 +59,9 @@ const WANTED: &[Wanted] = &[
     (Event::FileUnlink, "/tmp/plane/linked", None),
     (Event::FileRmdir, "/tmp/plane/folder", None),
     (Event::FileMknod, "/tmp/plane/pipe", None),
+    // By a bind mount in a namespace of its own, and on a file system that is mounted there only.
+    (Event::FileMkdir, "/tmp/plane/bound", None),
+    (Event::FileMkdir, "(unreachable)/mnt/alone", None),
     (Event::ProcessExec, "/bin/true", None),
     (Event::FileMmapExec, "/bin/true", None),
 ];
@@ -145,6 +148,9 @@ fn cause(root: &Path) -> Result<(), Box<dyn Error>> {
         rustix::fs::Mode::from(0o600),
         0,
     )?;
+    let elsewhere = "mount --bind /tmp/plane /mnt && mkdir /mnt/bound && mount -t tmpfs none /mnt && \
+                     mkdir /mnt/alone";
+    Command::new("unshare").args(["-m", "sh", "-c", elsewhere]).status()?;
     Command::new("/bin/true").status()?;
     Ok(())
 }
