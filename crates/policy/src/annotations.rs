@@ -3,10 +3,11 @@
 use cedar_policy_core::ast::{Annotation, Effect as Written, Policy};
 use cedar_policy_core::parser::Loc;
 use outrigger_api::Mode;
-use outrigger_decision::rules::reading::{PolicyError, PolicyFile};
+use outrigger_decision::rules::reading::PolicyError;
 use outrigger_decision::rules::{Effect, Mark, Source};
 
 use crate::errors::at;
+use crate::guard::Piece;
 use crate::terms::{MARK_HELP, is_mark};
 
 /// Every annotation there is.
@@ -29,11 +30,11 @@ pub(crate) struct Said {
 
 /// Reads the annotations of `policy`.
 pub(crate) fn read(
-    file: &PolicyFile,
+    piece: &Piece<'_>,
     policy: &Policy,
     source: &Source,
 ) -> Result<Said, Vec<PolicyError>> {
-    let reader = Reader { file, policy };
+    let reader = Reader { piece, policy };
     let mut errors: Vec<PolicyError> = reader.unknown().collect();
     let id = reader.id().unwrap_or_else(|error| note(&mut errors, error));
     let mode = reader.mode().unwrap_or_else(|error| note(&mut errors, error));
@@ -41,15 +42,16 @@ pub(crate) fn read(
     let is_forbid = policy.effect() == Written::Forbid;
     if matches!(source, Source::Engine(_)) && !is_forbid {
         let what = "an engine's policies can only forbid: they allow nothing and set no mark";
-        errors
-            .push(at(file, policy.loc(), what).help("take it out, or make it the administrator's"));
+        errors.push(
+            at(piece, policy.loc(), what).help("take it out, or make it the administrator's"),
+        );
     }
     if is_forbid && let Some(place) = reader.get("mark") {
-        let error = at(file, place.loc.as_ref(), "a policy that forbids sets no mark");
+        let error = at(piece, place.loc.as_ref(), "a policy that forbids sets no mark");
         errors.push(error.help("write a `permit` with `@mark`, and forbid in another policy"));
     }
     if !is_forbid && let Some(place) = reader.get("mode") {
-        let error = at(file, place.loc.as_ref(), "`@mode` is about denials; this policy has none");
+        let error = at(piece, place.loc.as_ref(), "`@mode` is about denials; this policy has none");
         errors.push(error.help("take `@mode` out"));
     }
     let effect = match mark {
@@ -66,7 +68,7 @@ fn note<T: Default>(errors: &mut Vec<PolicyError>, error: PolicyError) -> T {
 }
 
 struct Reader<'a> {
-    file: &'a PolicyFile,
+    piece: &'a Piece<'a>,
     policy: &'a Policy,
 }
 
@@ -77,7 +79,7 @@ impl<'a> Reader<'a> {
     }
 
     fn refuse(&self, place: Option<&Loc>, what: &str, help: &str) -> PolicyError {
-        at(self.file, place.or_else(|| self.policy.loc()), what).help(help)
+        at(self.piece, place.or_else(|| self.policy.loc()), what).help(help)
     }
 
     fn unknown(&self) -> impl Iterator<Item = PolicyError> {

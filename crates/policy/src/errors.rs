@@ -2,7 +2,9 @@
 
 use cedar_policy_core::parser::Loc;
 use miette::Diagnostic;
-use outrigger_decision::rules::reading::{ERRORS_MAX, PolicyError, PolicyFile};
+use outrigger_decision::rules::reading::{ERRORS_MAX, PolicyError};
+
+use crate::guard::Piece;
 
 /// Longest message, in characters: Cedar's repeat what the policy says.
 const MESSAGE: usize = 600;
@@ -20,26 +22,26 @@ pub(crate) struct Outside {
 
 impl Outside {
     /// As an error of a policy of `file` that stands at `policy`.
-    pub(crate) fn located(self, file: &PolicyFile, policy: Option<&Loc>) -> PolicyError {
+    pub(crate) fn located(self, piece: &Piece<'_>, policy: Option<&Loc>) -> PolicyError {
         let what = format!("outside the subset that compiles: {}", self.what);
-        at(file, self.place.as_ref().or(policy), &what).help(self.help)
+        at(piece, self.place.as_ref().or(policy), &what).help(self.help)
     }
 }
 
 /// An error at `place`.
-pub(crate) fn at(file: &PolicyFile, place: Option<&Loc>, what: &str) -> PolicyError {
+pub(crate) fn at(piece: &Piece<'_>, place: Option<&Loc>, what: &str) -> PolicyError {
     match place {
         Some(place) => {
             let (start, end) = (place.start(), place.end());
-            PolicyError::at(&file.name, &file.text, start, end.saturating_sub(start), what)
+            piece.error(start, end.saturating_sub(start), what)
         }
-        None => PolicyError::of_file(&file.name, what),
+        None => PolicyError::of_file(piece.name, what),
     }
 }
 
 /// What Cedar says of a policy that stands at `policy`.
 pub(crate) fn said(
-    file: &PolicyFile,
+    piece: &Piece<'_>,
     diagnostic: &dyn Diagnostic,
     policy: Option<&Loc>,
 ) -> PolicyError {
@@ -51,8 +53,8 @@ pub(crate) fn said(
         .map_or(what.as_str(), |(_, what)| what);
     let label = diagnostic.labels().and_then(|mut labels| labels.next());
     let error = match &label {
-        Some(label) => PolicyError::at(&file.name, &file.text, label.offset(), label.len(), what),
-        None => at(file, policy, what),
+        Some(label) => piece.error(label.offset(), label.len(), what),
+        None => at(piece, policy, what),
     };
     let told = label.as_ref().and_then(|label| label.label());
     let help = diagnostic.help().map(|help| help.to_string());
@@ -80,8 +82,9 @@ pub(crate) fn bounded(errors: Vec<PolicyError>) -> Vec<PolicyError> {
             more += 1;
         }
     }
-    if let (Some(last), true) = (told.last(), more > 0) {
-        told.push(PolicyError::of_file(&last.file, format!("and {more} more errors")));
+    if let (Some(last), true) = (told.last().cloned(), more > 0) {
+        let what = format!("and {more} more errors").into();
+        told.push(PolicyError { what, text: "".into(), help: None, ..last });
     }
     told
 }

@@ -3,38 +3,42 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
-use cedar_policy::{PolicySet, ValidationMode, Validator};
+use cedar_policy::{PolicyId, PolicySet, ValidationMode, Validator};
 use cedar_policy_core::ast::{ActionConstraint, Policy};
 use cedar_policy_core::parser::Loc;
+use miette::Diagnostic;
 use outrigger_api::Event;
 use outrigger_api::catalogue::ObjectKind;
 use outrigger_api::coverage::Level;
-use outrigger_decision::rules::reading::{Place, PolicyError, PolicyFile};
+use outrigger_decision::rules::reading::{ERRORS_MAX, Place, PolicyError, PolicyFile};
 use outrigger_decision::rules::{Condition, Effect, Rule, Source};
 
+use crate::Read;
 use crate::annotations::{self, Said};
 use crate::errors::{at, said};
 use crate::expression::{condition, is_never};
+use crate::guard::{self, Piece};
 use crate::schema::schema;
-use crate::{Read, guard};
 
 /// Deepest nesting of a condition. JSON readers bound theirs, and take two levels for one.
 const DEPTH_MAX: usize = 48;
 /// Most comparisons in all conditions together.
 const COMPARISONS_MAX: usize = 65_536;
 
+/// Bytes of text that Cedar may copy and compare over errors, before no more are looked for.
+const ERROR_WORK_MAX: usize = 64 << 20;
+
 /// Reads all policies of `files`.
 pub(crate) fn read(files: &[PolicyFile], source: &Source) -> Result<Read, Vec<PolicyError>> {
-    guard::check(files)?;
-    let sets = each(files, parse)?;
-    let validator = Validator::new(schema().clone());
-    each(&sets, |(file, set)| validate(&validator, file, set))?;
+    let sets = each(guard::pieces(files)?, parse)?;
+    validate(&sets)?;
     let mut room = COMPARISONS_MAX;
-    let read = each(&sets, |(file, set)| {
-        let read = each(ordered(set), |policy| rules(file, policy, source, &mut room))?;
+    let read = each(&sets, |(piece, set)| {
+        let policies: Vec<&Policy> = set.policies().map(AsRef::as_ref).collect();
+        let read = each(policies, |policy| rules(piece, policy, source, &mut room))?;
         Ok(read.into_iter().flatten().collect::<Vec<_>>())
     })?;
-    named(files, read.into_iter().flatten().collect())
+    named(read.into_iter().flatten().collect())
 }
 
 /// What `work` makes of all, or every error.
@@ -53,42 +57,65 @@ fn each<T, U>(
     if errors.is_empty() { Ok(done) } else { Err(errors) }
 }
 
-fn parse(file: &PolicyFile) -> Result<(&PolicyFile, PolicySet), Vec<PolicyError>> {
-    let set = PolicySet::from_str(&file.text)
-        .map_err(|errors| errors.iter().map(|error| said(file, error, None)).collect::<Vec<_>>())?;
+fn parse(piece: Piece<'_>) -> Result<(Piece<'_>, PolicySet), Vec<PolicyError>> {
+    let set = PolicySet::from_str(piece.text).map_err(|errors| {
+        errors.iter().map(|error| said(&piece, error, None)).collect::<Vec<_>>()
+    })?;
     let templates = set.templates().map(|template| {
         let template: &cedar_policy_core::ast::Template = template.as_ref();
-        at(file, template.loc(), "a template, which stands for policies that are made elsewhere")
+        at(&piece, template.loc(), "a template, which stands for policies that are made elsewhere")
             .help("write the policy out, without ?principal and ?resource")
     });
     let templates: Vec<PolicyError> = templates.collect();
-    if templates.is_empty() { Ok((file, set)) } else { Err(templates) }
+    if templates.is_empty() { Ok((piece, set)) } else { Err(templates) }
 }
 
 /// Refuses what the schema does not allow, and what Cedar only warns of: a policy that can never apply is
 /// not what its author meant.
-fn validate(
-    validator: &Validator,
-    file: &PolicyFile,
-    set: &PolicySet,
-) -> Result<(), Vec<PolicyError>> {
-    let result = validator.validate(set, ValidationMode::Strict);
-    let loc = |id: &cedar_policy::PolicyId| {
-        let policy: &Policy = set.policy(id)?.as_ref();
-        policy.loc()
-    };
-    let errors = result.validation_errors().map(|error| said(file, error, loc(error.policy_id())));
-    let warnings = result.validation_warnings().map(|one| said(file, one, loc(one.policy_id())));
-    let mut all: Vec<PolicyError> = errors.chain(warnings).collect();
-    all.sort_by_key(|error| (error.line, error.column));
-    if all.is_empty() { Ok(()) } else { Err(all) }
+fn validate(sets: &[(Piece<'_>, PolicySet)]) -> Result<(), Vec<PolicyError>> {
+    let validator = Validator::new(schema().clone());
+    let mut told: Vec<PolicyError> = Vec::new();
+    let mut work = 0_usize;
+    for (piece, set) in sets {
+        if told.len() >= ERRORS_MAX || work > ERROR_WORK_MAX {
+            told.push(piece.error(
+                0,
+                0,
+                "what follows was not looked at, for there were errors enough",
+            ));
+            break;
+        }
+        let result = validator.validate(set, ValidationMode::Strict);
+        let loc =
+            |id: &PolicyId| set.policy(id).and_then(|policy| AsRef::<Policy>::as_ref(policy).loc());
+        let errors = result.validation_errors().map(|one| found(one, loc(one.policy_id())));
+        let mut all: Vec<Found<'_>> = errors.collect();
+        // What Cedar warns of besides follows from its errors more often than not.
+        if all.is_empty() {
+            all.extend(result.validation_warnings().map(|one| found(one, loc(one.policy_id()))));
+        }
+        work = work.saturating_add(all.len().saturating_mul(piece.text.len()));
+        // A policy about many events is wrong in each: that is one error.
+        all.sort_by_key(|one| one.place);
+        all.dedup_by_key(|one| one.place);
+        told.extend(all.iter().take(ERRORS_MAX).map(|one| said(piece, one.what, one.policy)));
+    }
+    if told.is_empty() { Ok(()) } else { Err(told) }
 }
 
-/// The policies in the order of the text.
-fn ordered(set: &PolicySet) -> Vec<&Policy> {
-    let mut all: Vec<&Policy> = set.policies().map(AsRef::as_ref).collect();
-    all.sort_by_key(|policy| policy.loc().map(Loc::start));
-    all
+/// Something that Cedar has found.
+struct Found<'a> {
+    /// Where it begins and ends.
+    place: (usize, usize),
+    what: &'a dyn Diagnostic,
+    policy: Option<&'a Loc>,
+}
+
+fn found<'a>(what: &'a dyn Diagnostic, policy: Option<&'a Loc>) -> Found<'a> {
+    let label = what.labels().and_then(|mut labels| labels.next());
+    let place = label.map(|label| (label.offset(), label.offset().saturating_add(label.len())));
+    let place = place.or_else(|| policy.map(|policy| (policy.start(), policy.end())));
+    Found { place: place.unwrap_or_default(), what, policy }
 }
 
 /// A rule, what `@id` calls it, and where it stands.
@@ -96,23 +123,25 @@ struct Made {
     rule: Rule,
     id: Option<String>,
     place: Place,
+    /// An error there, in case there is one.
+    error: PolicyError,
 }
 
 /// The rules of one policy: one for all events that ask for the same facts.
 fn rules(
-    file: &PolicyFile,
+    piece: &Piece<'_>,
     policy: &Policy,
     source: &Source,
     room: &mut usize,
 ) -> Result<Vec<Made>, Vec<PolicyError>> {
-    let Said { id, mode, effect } = annotations::read(file, policy, source)?;
-    let wrong = |what: &str| at(file, policy.loc(), what);
+    let Said { id, mode, effect } = annotations::read(piece, policy, source)?;
+    let wrong = |what: &str| at(piece, policy.loc(), what);
     let whole = policy.condition();
     let mut groups: Vec<(Condition, Vec<Event>)> = Vec::new();
     let mut left_out = None;
     for &event in Event::ALL {
         let when = condition(&whole, event)
-            .map_err(|outside| vec![outside.located(file, policy.loc())])?;
+            .map_err(|outside| vec![outside.located(piece, policy.loc())])?;
         if is_never(&when) {
             continue;
         }
@@ -141,12 +170,12 @@ fn rules(
             vec![wrong("the policy is too much to be compiled").limit(limit).help("split it up")]
         })?;
     }
-    let place = at(file, policy.loc(), "");
+    let error = at(piece, policy.loc(), "");
     let place = Place {
         rule: String::new(),
-        file: file.name.clone(),
-        line: place.line,
-        column: place.column,
+        file: piece.name.to_owned(),
+        line: error.line,
+        column: error.column,
     };
     Ok(groups
         .into_iter()
@@ -161,6 +190,7 @@ fn rules(
             },
             id: id.clone(),
             place: place.clone(),
+            error: error.clone(),
         })
         .collect())
 }
@@ -205,7 +235,7 @@ fn bounded(condition: &Condition, depth: usize, room: &mut usize) -> Result<(), 
 }
 
 /// Gives every rule its name, of which there is one each.
-fn named(files: &[PolicyFile], mut made: Vec<Made>) -> Result<Read, Vec<PolicyError>> {
+fn named(mut made: Vec<Made>) -> Result<Read, Vec<PolicyError>> {
     let mut by_policy: HashMap<(String, u32), Vec<u32>> = HashMap::new();
     for one in &made {
         let columns = by_policy.entry((one.place.file.clone(), one.place.line)).or_default();
@@ -232,7 +262,9 @@ fn named(files: &[PolicyFile], mut made: Vec<Made>) -> Result<Read, Vec<PolicyEr
             name = format!("{name}/{event}");
         }
         if let Some(other) = taken.insert(name.clone(), one.place.clone()) {
-            errors.push(twice(files, one, &name, &other));
+            let what = format!("{name} is called so already at {}:{}", other.file, other.line);
+            let error = PolicyError { what: what.into(), ..one.error.clone() };
+            errors.push(error.help("give each policy an @id of its own"));
         }
         one.place.rule.clone_from(&name);
         one.rule.name = name;
@@ -241,24 +273,4 @@ fn named(files: &[PolicyFile], mut made: Vec<Made>) -> Result<Read, Vec<PolicyEr
         return Err(errors);
     }
     Ok(made.into_iter().map(|one| (one.rule, one.place)).unzip())
-}
-
-fn twice(files: &[PolicyFile], one: &Made, name: &str, other: &Place) -> PolicyError {
-    let what = format!("{name} is called so already at {}:{}", other.file, other.line);
-    let file = files.iter().find(|file| file.name == one.place.file);
-    let mut error = PolicyError::of_file(&one.place.file, what);
-    if let Some(file) = file {
-        error.text = file
-            .text
-            .lines()
-            .nth(one.place.line.saturating_sub(1) as usize)
-            .unwrap_or("")
-            .chars()
-            .take(80)
-            .collect();
-    }
-    error.line = one.place.line;
-    error.column = one.place.column;
-    error.text_column = 1;
-    error.help("give each policy an @id of its own")
 }
