@@ -12,6 +12,7 @@ use outrigger_api::settings::UPDATES_FILE;
 use semver::Version;
 
 use crate::package::PackageCommand;
+use crate::policy::PolicyCommand;
 use crate::repair::RepairCommand;
 
 /// Exit status when the host answered and what was asked for is bad.
@@ -25,7 +26,7 @@ const EXIT_CODES: &str = "\
 Exit status:
   0  done, and what was asked for is good
   1  the host answered: not healthy, coverage incomplete, case unknown, or refused;
-     `package`, `update`: refused, or something needs attention
+     `package`, `policy`, `update`: refused, or something needs attention
   2  the arguments, or updates.toml, are wrong; nothing was asked
   3  no host answered";
 
@@ -122,6 +123,11 @@ pub(crate) enum Command {
         /// The settings of updates, which say whose instructions are obeyed
         #[arg(long, global = true, value_name = "FILE", default_value = UPDATES_FILE)]
         config: PathBuf,
+    },
+    /// Check, try and explain policies, the text of rules; asks no host
+    Policy {
+        #[command(subcommand)]
+        command: PolicyCommand,
     },
     /// Hand over to a new build of the host, without a gap
     Upgrade {

@@ -15,6 +15,7 @@
 mod arguments;
 mod link;
 mod package;
+mod policy;
 mod preflight;
 mod record;
 mod repair;

@@ -10,7 +10,7 @@ use outrigger_api::{Answer, Coverage};
 
 use crate::arguments::{Arguments, BAD, Command, UNREACHABLE, USAGE};
 use crate::link::{Link, LinkError, Received};
-use crate::{package, preflight, record, repair, replay, show, text, top, update};
+use crate::{package, policy, preflight, record, repair, replay, show, text, top, update};
 
 /// How the host's answer is to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,6 +48,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     }
     if let Command::Package { action } = &arguments.command {
         return package::run(action, arguments.json, out);
+    }
+    if let Command::Policy { command } = &arguments.command {
+        return policy::run(command, arguments.json, out);
     }
     if let Command::Record { ref command } = arguments.command {
         return record::run(command, arguments.json, out);
@@ -96,6 +99,7 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
 fn request(command: &Command) -> Result<Request> {
     Ok(match command {
         Command::Package { .. }
+        | Command::Policy { .. }
         | Command::Record { .. }
         | Command::Replay(_)
         | Command::Preflight(_)
