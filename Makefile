@@ -13,10 +13,13 @@ OFFERED := --package outrigger-engine-channel291 --package outrigger-fetch --pac
 # The engine that `make run` docks: hashlist, or yara, which takes minutes to build.
 ENGINE ?= hashlist
 
+# How many pairs of events and policies `make oracle` looks at.
+PAIRS ?= 1000000
+
 # How often `make soak` runs the whole platform's tests, at their full lengths.
 ROUNDS ?= 1
 
-.PHONY: help run demo test vm kernel-vs-dock check bench bench-peers faults incidents incidents-quick soak fuzz doctor fmt clean
+.PHONY: help run demo test oracle vm kernel-vs-dock check bench bench-peers faults incidents incidents-quick soak fuzz doctor fmt clean
 .SILENT:
 
 help: ## say what can be done
@@ -53,6 +56,11 @@ test: ## format, lints, layers, reference pages, and every test
 	cargo xtask docs --check
 	cargo build --quiet --profile checked --workspace --bins
 	cargo test --quiet --profile checked --workspace
+
+oracle: ## compare the compiled rules with Cedar's own evaluator on 1,000,000 random events and policies (PAIRS)
+	tools/setup.sh build
+	OUTRIGGER_ORACLE_PAIRS=$(PAIRS) cargo test --profile checked --package outrigger-policy --test it \
+	    compiled_tables -- --nocapture
 
 vm: ## boot virtual machines, break the platform there and cause every event; KERNEL="6.1 6.12 7", JOBS=name: some
 	tools/setup.sh vm
