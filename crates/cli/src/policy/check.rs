@@ -94,8 +94,9 @@ fn summary(set: &Set, coverage: Option<&Vec<EventCoverage>>) -> Summary {
 fn page(summary: &Summary) -> String {
     let count = |count: usize, thing: &str| counted(count as u64, thing);
     let Summary { policies, rules, clauses, image_bytes, .. } = summary;
-    let (policies, rules) =
-        (count(*policies, "policy").replace("policys", "policies"), count(*rules, "rule"));
+    let policies =
+        if *policies == 1 { "1 policy".to_owned() } else { format!("{policies} policies") };
+    let rules = count(*rules, "rule");
     let (clauses, size) = (count(*clauses, "clause"), text::size(*image_bytes as u64));
     let mut out = styled(STRONG, format!("{policies}, {rules}, {clauses}, {size}")) + "\n";
     if !summary.marks.is_empty() {
