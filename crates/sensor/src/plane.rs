@@ -128,6 +128,18 @@ impl Plane {
     /// If processes cannot be remembered: without it the rest is of no use. That the kernel takes no
     /// program at a security hook is none; [`Self::trials`] says so.
     pub fn open(settings: &Settings) -> Result<Self, SensorError> {
+        let mut plane = Self::begin(settings)?;
+        plane.load();
+        Ok(plane)
+    }
+
+    /// Begins to remember processes, those that are there included, and loads nothing else yet: it takes a
+    /// fraction of the time of [`Self::open`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    pub fn begin(settings: &Settings) -> Result<Self, SensorError> {
         check_ring(settings.ring)?;
         let base = load::Base::load(settings)?;
         let map = |name: &'static str| {
@@ -136,12 +148,11 @@ impl Plane {
         let (ring, shared) = (map("plane_ring")?, map("plane_shared")?);
         let reader = Reader::open(ring.as_fd(), settings.ring, shared.as_fd(), Event::ALL)
             .map_err(call("cannot map what the BPF programs write to"))?;
-        let (programs, trials) = load::try_all(&base);
         let mut plane = Self {
             attached: Vec::new(),
             _identity: Vec::new(),
-            programs,
-            trials,
+            programs: load::Loaded::default(),
+            trials: Vec::new(),
             reader,
             wants: map("wants")?,
             subjects: map("subjects")?,
@@ -174,7 +185,12 @@ impl Plane {
         Ok(())
     }
 
-    /// What was found for each event.
+    /// Loads what this kernel takes of the rest; takes seconds. To be called once, after [`Self::begin`].
+    pub fn load(&mut self) {
+        (self.programs, self.trials) = load::try_all(&self.base);
+    }
+
+    /// What was found for each event; nothing before [`Self::load`].
     pub fn trials(&self) -> &[Trial] {
         &self.trials
     }
@@ -251,6 +267,16 @@ impl Plane {
         Subject::parse(&self.subjects.lookup(&key, MapFlags::ANY).ok()??)
     }
 
+    /// The memory of processes, for who asks about some while another drains.
+    ///
+    /// # Errors
+    ///
+    /// At the limit of descriptors.
+    pub fn remembered(&self) -> io::Result<Remembered> {
+        let subjects = MapHandle::try_from(&self.subjects).map_err(io::Error::other)?;
+        Ok(Remembered { subjects })
+    }
+
     /// Appends what has been seen since the last call to `seen`, in its order; never waits.
     ///
     /// To be called when [`AsFd::as_fd`] is readable, and once before it is waited for.
@@ -287,6 +313,20 @@ impl Plane {
     /// Whatever the kernel says.
     pub fn clear_rules(&mut self) -> io::Result<()> {
         rules::clear(&mut self.rules)
+    }
+}
+
+/// What a [`Plane`] remembers of processes, as long as it lives.
+#[derive(Debug)]
+pub struct Remembered {
+    subjects: MapHandle,
+}
+
+impl Remembered {
+    /// As [`Plane::subject`].
+    pub fn subject(&self, pidfd: BorrowedFd<'_>) -> Option<Subject> {
+        let key = pidfd.as_raw_fd().to_ne_bytes();
+        Subject::parse(&self.subjects.lookup(&key, MapFlags::ANY).ok()??)
     }
 }
 

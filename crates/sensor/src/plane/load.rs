@@ -176,10 +176,25 @@ fn load_rows(
     if let Ok(object) = base.load_family(family, &names) {
         return loaded.push(object, rows);
     }
+    // A kernel that may load no program of this kind says so of the first: each try takes a good part of a
+    // second, and there is a reason for each of the others.
+    let mut none: Option<String> = None;
     for &row in rows {
+        if let Some(why) = none.as_ref().filter(|_| matches!(row.hook, Hook::Exit(..))) {
+            refused.push((row, why.clone()));
+            continue;
+        }
         match base.load_family(family, &[row.program]) {
             Ok(object) => loaded.push(object, &[row]),
             Err(error) => {
+                let denied = error.kind() == libbpf_rs::ErrorKind::PermissionDenied;
+                let exit = matches!(row.hook, Hook::Exit(..));
+                none = (denied && exit).then(|| {
+                    format!(
+                        "the kernel refused the BPF program {} and its kind: {error}",
+                        row.program
+                    )
+                });
                 let why = format!("the kernel refused the BPF program {}: {error}", row.program);
                 refused.push((row, why));
             }
