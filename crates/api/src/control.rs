@@ -303,8 +303,6 @@ pub struct PlaneStatus {
     pub ruled: Vec<String>,
     /// Notices that found no room on their way out of the kernel.
     pub lost: u64,
-    /// Events that were decided with something about them unknown, because there was no room to look.
-    pub unknown: u64,
 }
 
 /// What is kept of decided questions. Counts since this host process began to serve.

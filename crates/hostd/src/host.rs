@@ -28,6 +28,7 @@ mod ledger;
 mod machine;
 mod metrics;
 mod notices;
+mod plane;
 mod poisoned;
 mod policy;
 mod private;
@@ -48,7 +49,7 @@ use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 
 use anyhow::{Context as _, Result};
 use outrigger_api::control::Response;
@@ -129,6 +130,8 @@ pub(crate) struct Host {
     history: History,
     /// The rules in force.
     policy: policy::InForce,
+    /// The programs in the kernel, once they are loaded.
+    plane: OnceLock<plane::InKernel>,
     journal: Journal,
     /// Keeps decided questions, if the configuration wants that.
     recorder: Option<Recorder>,
@@ -249,6 +252,7 @@ impl Host {
             guard: guard::Guard::new(&config, &manifests),
             history: History::new(names),
             policy,
+            plane: OnceLock::new(),
             recorder: Recorder::start(
                 &config,
                 guard::Guard::new(&config, &manifests),
@@ -311,9 +315,15 @@ impl Host {
     /// about, or told the answer of.
     fn events(&self) -> EventSet {
         let asked = self.manifests.iter().map(|manifest| Granted::in_full(manifest).asked);
-        let asked = asked.fold(self.policy.asked(), EventSet::union);
+        let asked = asked.fold(self.ruled(), EventSet::union);
         let told = Event::askable().filter(|event| self.facts(*event).told);
         asked.union(told.collect())
+    }
+
+    /// The askable events that this host judges by rules.
+    fn ruled(&self) -> EventSet {
+        let set = self.policy.current();
+        Event::askable().filter(|event| self.judges(&set, *event)).collect()
     }
 
     fn volume(&self, device: u64) -> VolumeFacts {

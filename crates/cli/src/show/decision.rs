@@ -67,7 +67,12 @@ fn facts(out: &mut String, decision: &Decision) {
     row("subject", &format!("{program}, pid {}, {user}", decision.pid));
     row("", &format!("process {}", decision.process));
     row("object", decision.path.as_deref().unwrap_or("(path unknown)"));
-    if decision.not_enforced {
+    if let Some(rule) = &decision.watched_rule {
+        row(
+            "not enforced",
+            &format!("rule {} would deny it; it is in Monitor mode", visible(rule)),
+        );
+    } else if decision.not_enforced {
         row("not enforced", "a vote denied it; Monitor mode or a guard rail let it pass");
     }
     row("cached", if decision.cached { "yes: not asked again until it changes" } else { "no" });

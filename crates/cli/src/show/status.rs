@@ -94,7 +94,6 @@ fn policy(out: &mut String, policy: &PolicyStatus, plane: Option<&PlaneStatus>) 
             row("events decided", plane.ruled.len() as u64, "in the kernel", crate::text::PLAIN);
             row("events told", plane.told.len() as u64, "by the same programs", crate::text::PLAIN);
             row("lost", plane.lost, "notices that found no room", WARN);
-            row("unknown", plane.unknown, "decided with something unknown, for want of room", WARN);
         }
         None => row("events decided", 0, "in the kernel: rules hold for questions alone", WARN),
     }

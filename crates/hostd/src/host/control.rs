@@ -18,7 +18,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use outrigger_api::control::{EngineAction, EngineState, EngineStatus, Request, Response};
 use outrigger_api::coverage::{Coverage, EventCoverage};
-use outrigger_api::settings::{HostConfig, Manifest, ProtectMode};
+use outrigger_api::settings::{HostConfig, Manifest, Need, ProtectMode};
 use outrigger_api::{EngineName, EventSet, FailureReason};
 use outrigger_decision::EngineIndex;
 use outrigger_sensor::bpf::{self, ProcessSensor};
@@ -49,7 +49,7 @@ use super::notices::{self, Source};
 use super::server::{self, Errand};
 use super::shadows;
 use super::subscriptions::Granted;
-use super::{Host, VolumeFacts, lock, poisoned, status, verdicts};
+use super::{Host, VolumeFacts, lock, plane, poisoned, status, verdicts};
 use crate::keeper;
 use crate::shared::{SECOND, hear, signal};
 
@@ -60,6 +60,8 @@ const DRAIN_LIMIT: u64 = clock::ms(25);
 /// How long a disk that was full must have taken everything before it counts as one with room, ns. A
 /// short line may fit where a longer one did not.
 const ROOM_PAUSE: u64 = 3 * SECOND;
+/// Why programs that are not loaded yet do nothing.
+const BEING_TRIED: &str = "it is being tried whether this kernel takes the program";
 /// Exit code of a host that ends to be started anew with another configuration.
 const RESTART: i32 = 75;
 
@@ -177,6 +179,10 @@ struct Control {
     problem: Option<String>,
     /// Coverage per event, once the trial has ended.
     probed: Arc<OnceLock<Vec<EventCoverage>>>,
+    /// The same without the programs at other hooks than the scheduler's, whose trial takes seconds.
+    quick: Arc<OnceLock<Vec<EventCoverage>>>,
+    /// Those programs were given the rules, once it was known which there are.
+    plane_taken: bool,
     /// What each engine gets, or why it cannot work here, once coverage is known.
     granted: Option<Vec<Result<Granted, String>>>,
     /// The sensor of changes to files, if an engine is told of them.
@@ -277,6 +283,8 @@ impl Control {
             generation: host.policy.generation(),
             problem,
             probed: Arc::default(),
+            quick: Arc::default(),
+            plane_taken: false,
             granted: None,
             changes: None,
             watched: Vec::new(),
@@ -328,11 +336,18 @@ impl Control {
             .spawn(move || shadows::run(&shadows))
             .context("cannot start the thread of shadows")?;
         let probed = Arc::clone(&self.probed);
+        let quick = Arc::clone(&self.quick);
+        // Questions are judged from the first one on.
+        let begun = host.policy.current().needs_memory().then(|| plane::begin(&host));
+        let opening = Arc::clone(&host);
         std::thread::Builder::new()
             .name("trial".into())
             .spawn(move || {
                 // Set once, here alone.
-                let _ = probed.set(coverage::probe());
+                let begun = begun.unwrap_or_else(|| plane::begin(&opening));
+                let _ = quick.set(coverage::with_plane(Err(BEING_TRIED.to_owned())));
+                let trials = begun.and_then(|()| plane::load(&opening).ok_or_else(String::new));
+                let _ = probed.set(coverage::with_plane(trials));
             })
             .context("cannot start the thread of the trial")?;
         if host.page().header().marked.load(Ordering::Acquire) != 0 {
@@ -449,6 +464,7 @@ impl Control {
             return Some(self.stop());
         }
         self.grant_events();
+        self.take_plane();
         self.commit_waiting_swaps();
         self.look_after_engines();
         self.look_at_mounts();
@@ -652,10 +668,11 @@ impl Control {
     /// Gives every engine what of its events this machine has, once that is known. One that cannot work
     /// with it is taken off the dock.
     fn grant_events(&mut self) {
-        let Some(coverage) = self.probed.get() else { return };
         if self.granted.is_some() {
             return;
         }
+        let found = if self.wants_plane() { &self.probed } else { &self.quick };
+        let Some(coverage) = found.get() else { return };
         let of = |manifest| Granted::of(manifest, coverage);
         let granted: Vec<_> = self.host.manifests.iter().map(of).collect();
         let now = clock::now();
@@ -684,6 +701,13 @@ impl Control {
         self.host.new_epoch();
         self.act();
         self.start_sensors();
+    }
+
+    /// Whether an engine wants something that only programs at other hooks than the scheduler's may give.
+    fn wants_plane(&self) -> bool {
+        let others = plane::told_otherwise();
+        let subscriptions = self.host.manifests.iter().flat_map(|manifest| &manifest.events);
+        subscriptions.into_iter().any(|one| one.needs == Need::Rule || !others.contains(one.event))
     }
 
     /// Why the engine cannot work here, if so.
@@ -735,8 +759,14 @@ impl Control {
     fn leave_ourselves_out(&self) {
         let header = self.host.page().header();
         let pids = [&header.keeper_pid, &header.gate_pid].map(|pid| pid.load(Ordering::Acquire));
+        let own = [pids[0], pids[1], std::process::id()];
         if let Some(changes) = &self.changes {
-            lock(changes).leave_out(&[pids[0], pids[1], std::process::id()]);
+            lock(changes).leave_out(&own);
+        }
+        if let Some(plane) = self.host.plane.get().filter(|plane| plane.is_loaded())
+            && let Err(error) = plane.leave_out(&own)
+        {
+            tracing::error!(%error, "the kernel's programs do not know the platform's own processes");
         }
     }
 
@@ -914,7 +944,10 @@ impl Control {
             .iter()
             .all(|engine| !matches!(engine.state, EngineState::Starting | EngineState::Restarting));
         let waited = clock::now().saturating_sub(self.host.started);
-        let known = self.granted.is_some() && self.reading.is_settled();
+        let remembers = !self.host.policy.current().needs_memory()
+            || self.host.plane.get().is_some()
+            || self.probed.get().is_some();
+        let known = self.granted.is_some() && self.reading.is_settled() && remembers;
         if !(settled && known) && waited < DOCK_LIMIT {
             return;
         }
@@ -993,7 +1026,7 @@ impl Control {
 
     fn coverage(&self) -> Coverage {
         let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
-        let events = self.probed.get().cloned().unwrap_or_default();
+        let events = self.probed.get().or_else(|| self.quick.get()).cloned().unwrap_or_default();
         let volumes = self.volumes.iter().map(|volume| volume.coverage()).collect();
         Coverage { kernel, events, volumes }
     }
@@ -1169,7 +1202,7 @@ impl Control {
         let mut problems = self.safety_problems();
         problems.extend(self.problem.iter().cloned());
         problems.extend(self.reading.problem().map(str::to_owned));
-        if self.probed.get().is_none() {
+        if self.quick.get().is_none() {
             problems.push("coverage is being probed".to_owned());
         }
         if let Some((trouble, why)) = self.keepsakes.trouble() {
@@ -1187,7 +1220,8 @@ impl Control {
         problems.extend(self.undecided(&coverage));
         let policy = self.policy_status();
         let status = self.host.status(self.engines(), coverage, problems);
-        outrigger_api::control::Status { policy, ..status }
+        let plane = self.host.plane.get().map(plane::InKernel::status);
+        outrigger_api::control::Status { policy, plane, ..status }
     }
 
     fn engines(&self) -> Vec<EngineStatus> {

@@ -124,6 +124,7 @@ fn run(host: &Host, mut sensors: Vec<Sensor>) {
                 false
             }
         });
+        host.note_ruled(&seen);
         let owes = host.tell(&seen);
         seen.clear();
         seen.shrink_to(KEPT);

@@ -16,11 +16,12 @@ mod set;
 mod subject;
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
+use outrigger_api::Answer;
 use outrigger_api::settings::HostConfig;
-use outrigger_api::{Answer, Event, EventSet};
-use outrigger_decision::rules::{LineageKey, MarkNames};
+use outrigger_decision::rules::{LineageKey, MarkNames, Rule};
+use outrigger_sensor::notice::RuleOutcome;
 
 pub(crate) use self::question::{Asked, Ruling};
 pub(crate) use self::set::{Kept, RuleSet};
@@ -29,6 +30,8 @@ use super::keepsakes::Keepsakes;
 
 /// The name under which the last good set is kept.
 pub(crate) const KEPT: &str = "policy.json";
+/// Sets whose rules' names are kept after them.
+const PAST: usize = 4;
 
 /// The set in force, replaced as a whole.
 #[derive(Debug)]
@@ -39,6 +42,9 @@ pub(crate) struct InForce {
     counts: [AtomicU64; 3],
     /// The secret of lineages, the same for every set of this host and for the kernel.
     key: LineageKey,
+    /// Sets that were in force before, the last one first: what they decided may still be on its way.
+    past: Mutex<Vec<Arc<RuleSet>>>,
+    tells: Mutex<Vec<Rule>>,
 }
 
 impl InForce {
@@ -52,11 +58,11 @@ impl InForce {
         };
         let recalled = kept.and_then(|text| {
             let kept = serde_json::from_str(&text).map_err(|error| error.to_string());
-            kept.and_then(|kept| RuleSet::new(kept, &MarkNames::default(), config, &key))
-                .inspect_err(|why| {
-                    tracing::error!("the rules that were in force are of no use: {why}")
-                })
-                .ok()
+            kept.and_then(|kept| {
+                RuleSet::new(kept, Vec::new(), &MarkNames::default(), config, &key)
+            })
+            .inspect_err(|why| tracing::error!("the rules that were in force are of no use: {why}"))
+            .ok()
         });
         let set = recalled.unwrap_or_else(|| RuleSet::none(config, &key));
         Self::new(set, key)
@@ -64,7 +70,14 @@ impl InForce {
 
     fn new(set: RuleSet, key: LineageKey) -> Self {
         let generation = AtomicU64::new(set.generation);
-        Self { set: RwLock::new(Arc::new(set)), generation, counts: Default::default(), key }
+        Self {
+            set: RwLock::new(Arc::new(set)),
+            generation,
+            counts: Default::default(),
+            key,
+            past: Mutex::default(),
+            tells: Mutex::default(),
+        }
     }
 
     /// The set that a question is judged by which comes now.
@@ -76,7 +89,11 @@ impl InForce {
     pub(crate) fn replace(&self, set: Arc<RuleSet>) {
         let mut place = self.set.write().unwrap_or_else(PoisonError::into_inner);
         self.generation.store(set.generation, Ordering::Release);
-        *place = set;
+        let before = std::mem::replace(&mut *place, set);
+        drop(place);
+        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        past.truncate(PAST - 1);
+        past.insert(0, before);
     }
 
     /// The number of the set in force.
@@ -106,10 +123,38 @@ impl InForce {
         &self.key
     }
 
-    /// The askable events that rules decide, so that the kernel is to ask about them.
-    pub(crate) fn asked(&self) -> EventSet {
-        let set = self.current();
-        Event::askable().filter(|event| set.decides(*event)).collect()
+    /// Counts what rules made of an event in the kernel.
+    pub(crate) fn count_in_kernel(&self, outcome: RuleOutcome) {
+        let which = match outcome {
+            RuleOutcome::Denied => 0,
+            RuleOutcome::Allowed => 1,
+            RuleOutcome::WouldDeny => 2,
+        };
+        self.counts[which].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The name of a rule in the set of this generation, if that is in force or was a moment ago.
+    pub(crate) fn name(&self, generation: u64, rule: u16) -> Option<String> {
+        let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current();
+        let set = past.iter().chain([&current]).find(|set| set.generation == generation)?;
+        set.name(rule).map(|(name, _)| name.to_string())
+    }
+
+    /// The rules by which engines are told of what they want, which every set has from now on.
+    pub(crate) fn set_tells(&self, tells: Vec<Rule>) {
+        *self.tells.lock().unwrap_or_else(PoisonError::into_inner) = tells;
+    }
+
+    /// Compiles `kept` with what engines want to be told of, to come after the set in force.
+    ///
+    /// # Errors
+    ///
+    /// What the compiler refuses, with the rule's place.
+    pub(crate) fn compile(&self, kept: Kept, config: &HostConfig) -> Result<Arc<RuleSet>, String> {
+        let tells = self.tells.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let before = self.current();
+        RuleSet::new(kept, tells, &before.compiled.marks, config, &self.key).map(Arc::new)
     }
 }
 

@@ -19,7 +19,7 @@ use outrigger_sensor::{Batch, Group, RawQuestion, clock, identity, lease};
 
 use super::Host;
 use super::core::Intake;
-use super::policy::{Asked, Identity, Ruling};
+use super::policy::{Asked, Ruling};
 use super::{grants, impatient, verdicts};
 use crate::gate;
 
@@ -137,7 +137,7 @@ fn take_in(
     let file: BorrowedFd<'static> = borrow_number(question.file)?;
     let object = identity::object(file).unwrap_or_else(|_| unknown_object());
     let rules = host.policy.current();
-    let uses = rules.decides(question.event).then(|| rules.uses(question.event));
+    let uses = host.judges(&rules, question.event).then(|| rules.uses(question.event));
     let ruled_by_subject = uses.is_some_and(|uses| uses.ids || uses.identity);
     let mut pidfd = question.pidfd;
     if (facts.wants_subject || ruled_by_subject) && pidfd < 0 {
@@ -172,7 +172,9 @@ fn take_in(
                 let subject = borrow_number(pidfd);
                 uses.ids.then(|| host.subjects.credentials(question.pid, subject)).flatten()
             }),
-            identity: uses.identity.then(|| Identity::of_waiting(question.pid)),
+            identity: uses
+                .identity
+                .then(|| host.identity(question.pid, borrow_number(pidfd), &rules)),
         }),
     };
     let content = facts

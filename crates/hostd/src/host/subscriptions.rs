@@ -19,8 +19,8 @@ pub(crate) struct Granted {
 }
 
 impl Granted {
-    /// Everything that `manifest` can come to have, for as long as coverage is not known. No machine gives
-    /// a rule, so what stands in for one is had from the start: what the kernel is to ask is settled then.
+    /// Everything that `manifest` can come to have, for as long as coverage is not known. What stands in for a
+    /// rule is had from the start: what the kernel is to ask is settled then.
     pub(crate) fn in_full(manifest: &Manifest) -> Self {
         let mut granted = Self::default();
         for subscription in &manifest.events {
@@ -87,12 +87,13 @@ fn given(event: Event, need: Need, coverage: &[EventCoverage]) -> Result<(), Str
     };
     let given = match need {
         Need::Ask => found.level == Need::Ask.level(),
-        Need::Rule => return Err("rules decide nothing yet".to_owned()),
+        Need::Rule => found.ruled_by.is_some(),
         Need::Notify => found.told_by.is_some(),
     };
     let why = match need {
         Need::Notify => &found.not_told,
-        Need::Ask | Need::Rule => &found.reason,
+        Need::Rule => &found.not_ruled,
+        Need::Ask => &found.reason,
     };
     if given { Ok(()) } else { Err(why.clone().unwrap_or_else(|| "no reason was found".into())) }
 }
@@ -184,11 +185,11 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_decided_by_a_rule_yet() {
+    fn an_engine_that_needs_a_rule_where_none_decides_does_not_dock() {
         let manifest = manifest("events.\"file.open\".needs = \"rule\"\n");
 
         let refused = Granted::of(&manifest, &machine(&[Event::FileOpen], &[]));
 
-        assert!(refused.is_err_and(|why| why.contains("rules decide nothing yet")));
+        assert!(refused.is_err_and(|why| why.contains("guarded by a rule on file.open")));
     }
 }

@@ -137,6 +137,7 @@ const TESTS: &[Test] = tests! {
 
     30 policy::files_are_refused_by_their_path_without_an_engine;
     30 policy::programs_are_refused_by_who_runs_them;
+    30 policy::programs_that_a_process_has_run_count;
     30 policy::a_permit_asks_no_engine_and_a_forbid_is_stronger;
     60 policy::monitor_refuses_nothing_and_names_the_rule;
     60 policy::no_cached_verdict_hides_a_file_from_rules;

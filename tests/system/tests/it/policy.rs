@@ -85,6 +85,41 @@ pub(crate) fn programs_are_refused_by_who_runs_them(lab: &Lab) -> Result<()> {
     host.end()
 }
 
+/// Whoever has run a program, or descends from one who has, is known by it; and the program that runs.
+pub(crate) fn programs_that_a_process_has_run_count(lab: &Lab) -> Result<()> {
+    let scene = Scene::new(lab, 0)?;
+    let secret = scene.path().join("secret");
+    let inside = put(&secret, "a")?;
+    let launcher = scene.path().join("launcher");
+    fs::copy("/usr/bin/env", &launcher)?;
+    let shown = launcher.display();
+    let descends = format!(" when {{ principal in Program::\"{shown}\" }}");
+    let runs = " when { principal.exe == \"/usr/bin/tac\" }";
+    let text = format!(
+        "{}{}",
+        rule("forbid", "launched", "file.open", &secret, &descends),
+        rule("forbid", "by-tac", "file.open", &secret, runs)
+    );
+    let host = lab.start(&setup(&scene).policy("a.cedar", &text))?;
+    let by = |script: &str| ways::shell(script, &inside, None);
+
+    expect("by others", by("cat \"$1\"")?, Outcome::Through)?;
+    expect("by what it became", by(&format!("exec {shown} cat \"$1\""))?, Outcome::Refused)?;
+    let child = format!("{shown} sh -c 'cat \"$1\" && true' sh \"$1\"");
+    expect("by its child", by(&child)?, Outcome::Refused)?;
+    expect("by others after it", by(&format!("{shown} true; cat \"$1\""))?, Outcome::Through)?;
+    expect("by the other program", by("tac \"$1\"")?, Outcome::Refused)?;
+    expect("by this process", ways::open(&inside), Outcome::Through)?;
+
+    // Another host begins with the rules, and must know processes that are older than it.
+    let old = host.pids()?.host;
+    host.ask(&Request::Reload)?;
+    host.wait_successor(old, BACK)?;
+    expect("by others, to the next host", by("cat \"$1\"")?, Outcome::Through)?;
+    expect("by its child, to the next host", by(&child)?, Outcome::Refused)?;
+    host.end()
+}
+
 pub(crate) fn a_permit_asks_no_engine_and_a_forbid_is_stronger(lab: &Lab) -> Result<()> {
     let scene = Scene::new(lab, 0)?;
     let trusted = scene.path().join("trusted");

@@ -13,12 +13,14 @@ use std::time::{Duration, Instant};
 use outrigger_api::Event;
 use outrigger_api::control::{PolicyStatus, Response};
 use outrigger_api::coverage::Coverage;
-use outrigger_decision::rules::Source;
+use outrigger_api::settings::Manifest;
 use outrigger_decision::rules::reading::{Answer, Question};
+use outrigger_decision::rules::{Source, filter};
 use outrigger_sensor::clock;
 use outrigger_sensor::group::{Mask, PERMISSION_MASK};
 use serde_json::json;
 
+use super::super::engines::Engine;
 use super::super::installed::chain;
 use super::super::policy::child::{self, Unheard};
 use super::super::policy::{self, Kept, RuleSet, folder};
@@ -119,7 +121,8 @@ impl Control {
             }
             Ok(Found::New(set)) => {
                 self.reading.problem = None;
-                Ok(self.put_in_force(set, step.took))
+                self.put_in_force(set, step.took)
+                    .map_err(|why| self.refuse_policies(&[why], step.took))
             }
             Err(errors) => Err(self.refuse_policies(&errors, step.took)),
         };
@@ -148,9 +151,12 @@ impl Control {
     }
 
     /// Replaces the set in force; what happened, for the operator.
-    fn put_in_force(&mut self, set: Arc<RuleSet>, took: Duration) -> String {
+    fn put_in_force(&mut self, set: Arc<RuleSet>, took: Duration) -> Result<String, String> {
         let host = Arc::clone(&self.host);
         let before = host.policy.generation();
+        if let Some(plane) = host.plane.get().filter(|plane| plane.is_loaded()) {
+            plane.put(&set).map_err(|error| format!("the kernel does not take them: {error}"))?;
+        }
         host.policy.replace(Arc::clone(&set));
         self.ask_by_policy();
         // What was answered by the set before may be answered otherwise now.
@@ -171,13 +177,13 @@ impl Control {
         }
         let count = set.kept.rules.len();
         tracing::info!("{count} rules are in force, generation {generation}");
-        format!("{count} rules are in force, generation {generation}; before it was {before}")
+        Ok(format!("{count} rules are in force, generation {generation}; before it was {before}"))
     }
 
     /// Has the kernel ask about what rules decide too, and pass what is cached only for the rest.
     pub(super) fn ask_by_policy(&mut self) {
         let host = Arc::clone(&self.host);
-        let ruled = Mask::of(host.policy.asked());
+        let ruled = Mask::of(host.ruled());
         let every = Mask::of(Event::askable().collect());
         lock(&host.cache).pass(every.without(ruled));
         if let Err(error) = self.volumes.ask(Mask::of(host.events())) {
@@ -185,6 +191,51 @@ impl Control {
         }
         if self.marked {
             self.refresh_volumes();
+        }
+        if let Err(error) = host.attach_plane() {
+            self.sensor_refused("what rules decide in the kernel", &error);
+        }
+    }
+
+    /// Takes the programs in the kernel in, once they are loaded: gives them the rules, and those by which
+    /// engines are told of what they want.
+    pub(super) fn take_plane(&mut self) {
+        let host = Arc::clone(&self.host);
+        if self.plane_taken || self.granted.is_none() || self.probed.get().is_none() {
+            return;
+        }
+        self.plane_taken = true;
+        let Some(plane) = host.plane.get().filter(|plane| plane.is_loaded()) else { return };
+        // The gate may have been started again meanwhile.
+        self.leave_ourselves_out();
+        let tells = {
+            let core = lock(&host.core);
+            let engines = core.engines.iter().zip(&host.manifests).zip(0_u8..);
+            let tell = |((engine, manifest), number): ((&Engine, &Manifest), u8)| {
+                let told = engine.told.intersection(plane.told());
+                filter::tell(number, &manifest.name, told, &manifest.filters)
+            };
+            engines.flat_map(tell).collect::<Vec<_>>()
+        };
+        let current = host.policy.current();
+        if tells.is_empty() {
+            let put = if current.kept.rules.is_empty() { Ok(()) } else { plane.put(&current) };
+            if let Err(error) = put {
+                self.sensor_refused("what rules decide in the kernel", &error);
+            }
+            // What is decided there from now on need not be asked about.
+            return self.ask_by_policy();
+        }
+        host.policy.set_tells(tells);
+        self.generation = self.generation.max(current.generation).saturating_add(1);
+        let kept = Kept { generation: self.generation, ..current.kept.clone() };
+        let done = host
+            .policy
+            .compile(kept, &host.config)
+            .and_then(|set| self.put_in_force(set, Duration::ZERO));
+        if let Err(why) = done {
+            self.reading.problem = Some(format!("with what engines want to be told of: {why}"));
+            tracing::error!("the kernel's programs have no rules: {why}");
         }
     }
 
@@ -279,8 +330,7 @@ fn read_set(host: &Host, generation: u64) -> Result<Found, Vec<String>> {
     if kept.rules == current.kept.rules {
         return Ok(Found::Same);
     }
-    let set = RuleSet::new(kept, &current.compiled.marks, &host.config, host.policy.key());
-    set.map(|set| Found::New(Arc::new(set))).map_err(|why| vec![why])
+    host.policy.compile(kept, &host.config).map(Found::New).map_err(|why| vec![why])
 }
 
 fn compiler() -> Result<PathBuf, String> {

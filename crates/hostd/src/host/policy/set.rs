@@ -13,6 +13,8 @@ use outrigger_decision::rules::{
     Compiled, Condition, Effect, LineageKey, MarkNames, Number, Process, Rule, Source, Text,
     compile,
 };
+use outrigger_sensor::clock;
+use outrigger_sensor::plane::Marks;
 use serde::{Deserialize, Serialize};
 
 use super::super::journal;
@@ -38,6 +40,8 @@ pub(crate) struct Uses {
     pub(crate) ids: bool,
     /// Its program, control group, lineage or marks.
     pub(crate) identity: bool,
+    /// Its lineage or marks, which the kernel's programs remember.
+    pub(crate) memory: bool,
 }
 
 /// A set of rules, ready to judge by.
@@ -63,28 +67,27 @@ impl RuleSet {
     /// What the compiler refuses, with the rule's place.
     pub(crate) fn new(
         kept: Kept,
+        tells: Vec<Rule>,
         before: &MarkNames,
         config: &HostConfig,
         key: &LineageKey,
     ) -> Result<Self, String> {
         let policies = Policies::new(config);
         let as_in = |rule| as_in(rule, config.rules.mode, &policies);
-        let rules: Vec<Rule> = kept.rules.iter().flat_map(as_in).collect();
+        let rules: Vec<Rule> = kept.rules.iter().flat_map(as_in).chain(tells).collect();
         let compiled = compile(&rules, key, kept.generation, before).map_err(|error| {
-            let why = error.to_string();
-            // It names the rule that is in the way; where that stands is for who wrote it.
-            let at = kept.places.iter().find(|place| why.contains(&format!("{:?}", place.rule)));
+            let place = |rule: &str| kept.places.iter().find(|place| place.rule == rule);
+            let at = error.rule().and_then(place);
             let at = at.map(|at| format!("{}:{}:{}: ", at.file, at.line, at.column));
-            format!("{}{why}", at.unwrap_or_default())
+            format!("{}{error}", at.unwrap_or_default())
         })?;
         let uses = |event: &Event| {
-            let about = rules.iter().filter(|rule| rule.events.contains(event));
+            let about = deciding(&rules).filter(|rule| rule.events.contains(event));
             about.fold(Uses::default(), |uses, rule| uses.and(&rule.when))
         };
-        let deciding = rules.iter().filter(|rule| !matches!(rule.effect, Effect::Tell(_)));
         Ok(Self {
             generation: kept.generation,
-            decides: deciding.flat_map(|rule| rule.events.iter().copied()).collect(),
+            decides: deciding(&rules).flat_map(|rule| rule.events.iter().copied()).collect(),
             uses: Event::ALL.iter().map(uses).collect(),
             names: rules
                 .into_iter()
@@ -98,13 +101,36 @@ impl RuleSet {
 
     /// No rule at all.
     pub(crate) fn none(config: &HostConfig, key: &LineageKey) -> Self {
-        Self::new(Kept::default(), &MarkNames::default(), config, key)
+        Self::new(Kept::default(), Vec::new(), &MarkNames::default(), config, key)
             .expect("nothing in no rule can be refused")
     }
 
     /// Whether a rule denies, allows or marks by this event.
     pub(crate) fn decides(&self, event: Event) -> bool {
         self.decides.contains(event)
+    }
+
+    /// Whether a rule about this event does that.
+    pub(crate) fn does(&self, event: Event, effect: &Effect) -> bool {
+        let rules = &self.kept.rules;
+        rules.iter().any(|rule| rule.effect == *effect && rule.events.contains(&event))
+    }
+
+    /// Whether a question may be judged by what is remembered of its subject.
+    pub(crate) fn needs_memory(&self) -> bool {
+        Event::askable().any(|event| self.uses(event).memory)
+    }
+
+    /// Which of a process's marks count now: those that mean what they meant when they were put, and have
+    /// not ended.
+    pub(crate) fn marks_now(&self, marks: &Marks) -> u64 {
+        let now = clock::now();
+        let counts = |bit: &usize| {
+            let put = marks.put.get(*bit).copied().unwrap_or(0);
+            let until = marks.until.get(*bit).copied().unwrap_or(0);
+            put >= self.compiled.marks.since(*bit) && (until == 0 || until > now)
+        };
+        (0..64).filter(counts).fold(0, |bits, bit| bits | 1 << bit) & marks.bits
     }
 
     /// The events that rules decide.
@@ -156,6 +182,10 @@ impl RuleSet {
     }
 }
 
+fn deciding(rules: &[Rule]) -> impl Iterator<Item = &Rule> {
+    rules.iter().filter(|rule| !matches!(rule.effect, Effect::Tell(_)))
+}
+
 /// `rule` as it is where the administrator enforces some events and watches others.
 fn as_in(rule: &Rule, mode: Mode, policies: &Policies) -> Vec<Rule> {
     let is_watched =
@@ -193,7 +223,8 @@ impl Uses {
             },
             Condition::Within(_) => self,
             Condition::Descends { process, .. } | Condition::Marked { whose: process, .. } => {
-                Self { identity: self.identity || *process == Process::Subject, ..self }
+                let memory = *process == Process::Subject;
+                Self { identity: self.identity || memory, memory: self.memory || memory, ..self }
             }
         }
     }

@@ -1,0 +1,240 @@
+//! The programs in the kernel that see what happens, and decide it by rules: the host's hold on them.
+//!
+//! They are loaded once per host, by a thread that may take its time, and attached as far as rules or
+//! engines want their events. The rules that they evaluate are the host's own image, put there before
+//! the host itself judges by it. What they say goes the way of every notice ([`super::notices`]).
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use outrigger_api::control::PlaneStatus;
+use outrigger_api::{Event, EventSet, Lost};
+use outrigger_decision::rules::{Effect, Lineage};
+use outrigger_sensor::bpf;
+use outrigger_sensor::changes;
+use outrigger_sensor::identity;
+use outrigger_sensor::notice::{Notice, RuleOutcome, Seen};
+use outrigger_sensor::plane::{Plane, Remembered, Settings, Trial};
+use serde_json::json;
+
+use super::installed::chain;
+use super::notices::{self, Source};
+use super::policy::{Identity, RuleSet};
+use super::{Host, lock};
+
+/// The programs, loaded.
+#[derive(Debug)]
+pub(crate) struct InKernel {
+    plane: Arc<Mutex<Plane>>,
+    remembered: Remembered,
+    /// What they can tell of and no other sensor does, and what rules decide in them; once they are loaded.
+    found: OnceLock<(EventSet, EventSet)>,
+    /// What is wanted of them now: told, ruled.
+    wanted: Mutex<(EventSet, EventSet)>,
+    /// Somebody takes what they say.
+    heard: AtomicBool,
+    lost: AtomicU64,
+}
+
+/// Has the kernel remember processes from now on.
+///
+/// # Errors
+///
+/// Why it cannot, in a sentence.
+pub(crate) fn begin(host: &Host) -> Result<(), String> {
+    let header = host.page().header();
+    let companions = [&header.keeper_pid, &header.gate_pid].map(|pid| pid.load(Ordering::Acquire));
+    let settings = Settings {
+        lineage_key: host.policy.key().0,
+        own: vec![companions[0], companions[1], std::process::id()],
+        ..Settings::default()
+    };
+    let plane = Plane::begin(&settings).map_err(|error| chain(&error))?;
+    let remembered = plane.remembered().map_err(|error| error.to_string())?;
+    let in_kernel = InKernel {
+        plane: Arc::new(Mutex::new(plane)),
+        remembered,
+        found: OnceLock::new(),
+        wanted: Mutex::default(),
+        heard: AtomicBool::new(false),
+        lost: AtomicU64::new(0),
+    };
+    // Begun once; another's would be as good.
+    let _ = host.plane.set(in_kernel);
+    Ok(())
+}
+
+/// Loads the rest of the programs, which takes seconds, and says what was found for each event.
+pub(crate) fn load(host: &Host) -> Option<Vec<Trial>> {
+    let in_kernel = host.plane.get()?;
+    let trials = {
+        let mut plane = lock(&in_kernel.plane);
+        plane.load();
+        plane.trials().to_vec()
+    };
+    let found = |holds: fn(&Trial) -> bool| -> EventSet {
+        trials.iter().filter(|trial| holds(trial)).map(|trial| trial.event).collect()
+    };
+    let told = found(|trial| trial.told.is_ok()).difference(told_otherwise());
+    // Set once, here alone.
+    let _ = in_kernel.found.set((told, found(|trial| trial.ruled.is_ok())));
+    Some(trials)
+}
+
+/// The events that other sensors tell of.
+pub(crate) fn told_otherwise() -> EventSet {
+    let others: EventSet = bpf::EVENTS.into_iter().chain(Event::askable()).collect();
+    others.union(changes::EVENTS)
+}
+
+impl InKernel {
+    /// The events that these programs tell of and no other sensor does.
+    pub(crate) fn told(&self) -> EventSet {
+        self.found.get().map(|(told, _)| *told).unwrap_or_default()
+    }
+
+    fn ruled(&self) -> EventSet {
+        self.found.get().map(|(_, ruled)| *ruled).unwrap_or_default()
+    }
+
+    /// Whether the programs are loaded. While they are being loaded nothing is asked of them, since that
+    /// would wait.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.found.get().is_some()
+    }
+
+    /// Puts `set` in force in the kernel, as a whole.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says; the set before is in force there then.
+    pub(crate) fn put(&self, set: &RuleSet) -> io::Result<()> {
+        lock(&self.plane).set_rules(set.compiled.image.bytes())
+    }
+
+    /// These are our own processes.
+    pub(crate) fn leave_out(&self, pids: &[u32]) -> io::Result<()> {
+        lock(&self.plane).set_own(pids)
+    }
+
+    /// Whether rules about `event` are evaluated in the kernel.
+    pub(crate) fn decides(&self, event: Event) -> bool {
+        self.ruled().contains(event)
+    }
+
+    /// For the operator.
+    pub(crate) fn status(&self) -> PlaneStatus {
+        let (told, ruled) = *lock(&self.wanted);
+        let names = |events: EventSet| events.iter().map(|event| event.name().to_owned()).collect();
+        PlaneStatus {
+            told: names(told),
+            ruled: names(ruled),
+            lost: self.lost.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Source for Plane {
+    fn events(&self) -> EventSet {
+        self.attached()
+    }
+
+    fn ready(&self) -> io::Result<OwnedFd> {
+        self.as_fd().try_clone_to_owned()
+    }
+
+    fn drain(&mut self, seen: &mut Vec<Seen>) -> io::Result<()> {
+        self.drain(seen)
+    }
+}
+
+impl Host {
+    /// Attaches what rules and engines want of the programs in the kernel, and nothing else.
+    ///
+    /// # Errors
+    ///
+    /// If a program that was loaded cannot be attached, or nobody can take what it says.
+    pub(super) fn attach_plane(self: &Arc<Self>) -> io::Result<()> {
+        let Some(in_kernel) = self.plane.get().filter(|plane| plane.is_loaded()) else {
+            return Ok(());
+        };
+        let engines = lock(&self.core)
+            .engines
+            .iter()
+            .fold(EventSet::EMPTY, |told, engine| told.union(engine.told));
+        let told = engines.intersection(in_kernel.told());
+        let ruled = self.policy.current().events().intersection(in_kernel.ruled());
+        lock(&in_kernel.plane).attach(told, ruled)?;
+        *lock(&in_kernel.wanted) = (told, ruled);
+        let wanted = !told.union(ruled).is_empty();
+        if wanted && !in_kernel.heard.swap(true, Ordering::AcqRel) {
+            notices::start(self, vec![Box::new(Arc::clone(&in_kernel.plane))])?;
+        }
+        Ok(())
+    }
+
+    /// Whether the host itself judges questions about `event`: always but where the kernel's programs have
+    /// judged them before they came here. What a rule allows they cannot keep from being asked about.
+    pub(super) fn judges(&self, set: &RuleSet, event: Event) -> bool {
+        let before = self.plane.get().is_some_and(|plane| plane.decides(event));
+        set.decides(event) && (!before || set.does(event, &Effect::Allow))
+    }
+
+    /// Who asks, as rules see it: from what the kernel remembers, else what is to be seen of him.
+    pub(super) fn identity(
+        &self,
+        pid: u32,
+        pidfd: Option<BorrowedFd<'_>>,
+        set: &RuleSet,
+    ) -> Identity {
+        let mut identity = Identity::of_waiting(pid);
+        let remembered = self.plane.get().zip(pidfd);
+        if let Some(subject) = remembered.and_then(|(plane, pidfd)| plane.remembered.subject(pidfd))
+        {
+            identity.lineage = Lineage::new(&subject.lineage, subject.lineage_is_cut);
+            identity.exe = subject.exe.or(identity.exe);
+            identity.marks = set.marks_now(&subject.marks);
+        }
+        identity
+    }
+
+    /// Writes down what rules in the kernel refused, and counts what was lost on the way here.
+    pub(super) fn note_ruled(&self, seen: &[Seen]) {
+        for one in seen {
+            match one {
+                Seen::Notice(notice) => self.note_ruling(notice),
+                Seen::Loss(loss) => {
+                    if let (Some(plane), Lost::Exactly(count)) = (self.plane.get(), loss.lost) {
+                        plane.lost.fetch_add(count, Ordering::Relaxed);
+                    }
+                }
+            }
+        }
+    }
+
+    fn note_ruling(&self, notice: &Notice) {
+        let Some(ruled) = notice.ruled else { return };
+        self.policy.count_in_kernel(ruled.outcome);
+        if ruled.outcome == RuleOutcome::Allowed {
+            return;
+        }
+        let text = |bytes: &Option<Vec<u8>>| {
+            bytes.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
+        };
+        let value = json!({
+            "event": notice.event.name(),
+            "rule": self.policy.name(ruled.generation, ruled.rule),
+            "generation": ruled.generation,
+            "denied": ruled.outcome == RuleOutcome::Denied,
+            "pid": notice.pid,
+            "uid": notice.credentials.map(|credentials| credentials.uid),
+            "program": identity::program(notice.pid).map(|path| path.display().to_string()),
+            "path": text(&notice.path),
+            "address": notice.endpoint.and_then(|end| end.address).map(|address| address.to_string()),
+            "port": notice.endpoint.map(|end| end.port),
+        });
+        self.journal.write("rule", value);
+    }
+}
