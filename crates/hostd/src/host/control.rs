@@ -1054,7 +1054,7 @@ impl Control {
             tracing::info!("{what}");
             self.host.note(reason, &what);
         }
-        if !self.kernel_kept && self.probed.get().is_some() {
+        if !self.kernel_kept && self.quick.get().is_some() {
             self.kernel_kept = true;
             let kernel = machine::kernel().into_bytes();
             self.keepsakes.keep(keepsakes::KERNEL, kernel, clock::now());

@@ -91,7 +91,7 @@ pub(crate) fn read(
     limit: Duration,
 ) -> Result<Answer, ChildError> {
     let pipe = || pipe_with(PipeFlags::CLOEXEC).map_err(|errno| ChildError::Pipe(errno.into()));
-    let (input, mut to_child) = pipe()?;
+    let (input, to_child) = pipe()?;
     let (from_child, output) = pipe()?;
     for end in [&to_child, &from_child] {
         rustix::io::ioctl_fionbio(end, true).map_err(|errno| ChildError::Pipe(errno.into()))?;
@@ -112,7 +112,7 @@ pub(crate) fn read(
         ignore_mask: unheard.mask,
     })?;
     let deadline = Instant::now() + limit;
-    let said = exchange(&question.frame(), &mut to_child, &from_child, deadline, limit)?;
+    let said = exchange(&question.frame(), to_child, &from_child, deadline, limit)?;
     match end(&confined, deadline)? {
         None => Err(ChildError::Late(limit)),
         Some(Exit::Code(0)) => Answer::parse(&said).map_err(ChildError::Nonsense),
@@ -123,33 +123,34 @@ pub(crate) fn read(
 /// Writes `frame` and reads until the other end is closed.
 fn exchange(
     frame: &[u8],
-    to_child: &mut OwnedFd,
+    to_child: OwnedFd,
     from_child: &OwnedFd,
     deadline: Instant,
     limit: Duration,
 ) -> Result<Vec<u8>, ChildError> {
     let failed = |errno: Errno| ChildError::Pipe(errno.into());
     let mut rest = frame;
+    // Closed once all is said.
+    let mut to_child = Some(to_child);
     let mut said = Vec::new();
     let mut chunk = vec![0; 64 << 10];
     loop {
         let wait = left(deadline).ok_or(ChildError::Late(limit))?;
         let mut polled = vec![PollFd::new(from_child, PollFlags::IN)];
-        if !rest.is_empty() {
-            polled.push(PollFd::new(&*to_child, PollFlags::OUT));
-        }
+        polled.extend(to_child.as_ref().map(|end| PollFd::new(end, PollFlags::OUT)));
         match poll(&mut polled, Some(&wait)) {
             Ok(_) | Err(Errno::INTR) => {}
             Err(errno) => return Err(failed(errno)),
         }
         drop(polled);
-        if !rest.is_empty() {
-            match rustix::io::write(&*to_child, rest) {
+        if let Some(end) = &to_child {
+            match rustix::io::write(end, rest) {
                 Ok(written) => rest = &rest[written..],
                 Err(Errno::AGAIN | Errno::INTR) => {}
                 // It reads no more; what it says tells why.
                 Err(_) => rest = &[],
             }
+            to_child = to_child.filter(|_| !rest.is_empty());
         }
         match rustix::io::read(from_child, &mut chunk) {
             Ok(0) => return Ok(said),
@@ -225,7 +226,7 @@ mod tests {
 
     #[test]
     fn one_that_reads_and_never_ends_is_killed_at_the_limit() {
-        // Reads terminal settings of nobody, then its input, and never writes.
+        // It writes nothing before the end of its input, and has no time for that.
         let Some(refused) = refused("/usr/bin/tac", Duration::ZERO) else { return };
 
         assert!(matches!(refused, ChildError::Late(_)), "{refused}");
