@@ -19,8 +19,10 @@ use crate::kernel::Kernel;
 /// How long a guest may take to power off once its job has ended.
 const GOODBYE: Duration = Duration::from_secs(60);
 /// What the kernel is told. It does not check whether the timer ticks: on a busy machine the emulated one can be
-/// too late for that. Warnings are shown, since a guest's kernel is to have none.
-const COMMAND_LINE: &str = "console=ttyS0 loglevel=5 panic=-1 net.ifnames=0 no_timer_check";
+/// too late for that, nor whether a processor stands still, which those of a busy machine do; a guest that hangs is seen
+/// by its job's limit. Warnings are shown, since a guest's kernel is to have none.
+const COMMAND_LINE: &str =
+    "console=ttyS0 loglevel=5 panic=-1 net.ifnames=0 no_timer_check nowatchdog";
 /// What a program that is linked with shared libraries names.
 const LOADER: &[u8] = b"/lib64/ld-linux";
 /// Lines shown of a guest that hung or died.
