@@ -81,7 +81,7 @@ impl Claim {
     fn of(event: Event, trials: &[Trial], coverage: &EventCoverage) -> Self {
         let trial = trials.iter().find(|trial| trial.event == event);
         let refused = |trial: &Trial| {
-            let refused = trial.told.as_ref().err().or(trial.ruled.as_ref().err());
+            let refused = trial.told.as_ref().err().or_else(|| trial.ruled.as_ref().err());
             refused.map(|refused| refused.why.clone())
         };
         Self {

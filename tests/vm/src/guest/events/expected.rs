@@ -142,7 +142,7 @@ fn check_texts(notice: &Notice, scene: &Scene) -> Result<()> {
 const LOCALHOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 fn shown(text: Option<&[u8]>) -> String {
-    text.map_or("unknown".to_owned(), |text| String::from_utf8_lossy(text).into_owned())
+    text.map_or_else(|| "unknown".to_owned(), |text| String::from_utf8_lossy(text).into_owned())
 }
 
 /// Holds for the object, and not for what is nearly it.

@@ -44,7 +44,7 @@ pub(super) fn prepare(event: Event, stage: &Stage) -> Result<Act> {
             })
         }
         Event::KernelModuleRequest => Box::new(request),
-        Event::NamespaceCreate => Box::new(|| Ok(sys::unshare(UnshareFlags::NEWUSER)?)),
+        Event::NamespaceCreate => Box::new(|| sys::unshare(UnshareFlags::NEWUSER)),
         Event::NamespaceEnter => {
             let namespace = File::open("/proc/self/ns/uts")?;
             let kind = Some(LinkNameSpaceType::HostNameAndNISDomainName);
