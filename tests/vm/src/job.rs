@@ -146,8 +146,11 @@ pub(crate) fn of_this_repository() -> Result<Vec<Job>> {
         job("trial", &["trial"], Boot::Script, 300)?,
     ];
     // The newest kernel takes a minute to check all programs, twice, on a processor that has nothing else to do.
-    for (name, limit_s) in [("causes", 300), ("events", 900)] {
-        let job = job(name, &[name], Boot::Script, limit_s)?;
+    for (name, limit_s) in [("causes", 300), ("events", 900), ("policies", 420)] {
+        let mut job = job(name, &[name], Boot::Script, limit_s)?;
+        if name == "policies" {
+            job.files.push(File::built("outrigger-policy-compiler")?);
+        }
         jobs.push(Job { measures: false, everywhere: true, ..job });
     }
     jobs.push(Job { everywhere: true, ..job("bench-rules", &["bench-rules"], Boot::Script, 420)? });

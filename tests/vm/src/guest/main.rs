@@ -9,6 +9,7 @@
 //! outrigger-vm-guest events                  every event is caused, told, and decided by rules
 //! outrigger-vm-guest bench-rules             what an open costs with rules, against without
 //! outrigger-vm-guest stress SECONDS          every event, caused under three engines and rules that are replaced
+//! outrigger-vm-guest policies                each policy of docs/policy.md, monitored and enforced
 //! outrigger-vm-guest versus kernel|preflight|shadow|probation
 //!                                            content with a fault, for code in the kernel or docked
 //! ```
@@ -19,6 +20,7 @@ mod docked;
 mod events;
 mod faults;
 mod machine;
+mod policies;
 mod programs;
 mod report;
 mod shell;
@@ -52,6 +54,8 @@ fn main() -> ExitCode {
         ["trial"] => trial::run(&mut report),
         ["events"] => events::run(&mut report),
         ["causes"] => events::causes(&mut report),
+        ["policies"] => policies::run(&mut report),
+        ["deed", words @ ..] => return policies::deed(words),
         ["act", event, user, object, target] => return events::act(event, user, object, target),
         ["bench-rules"] => bench::run(&mut report),
         [bench::OPENS, path] => bench::opens(path),
@@ -64,7 +68,7 @@ fn main() -> ExitCode {
             work::run(role, Path::new(folder), number)
         }
         _ => Err(anyhow::anyhow!(
-            "usage: outrigger-vm-guest machine open|closed, boot-setup, booted, trial, causes, events, bench-rules, stress or versus …"
+            "usage: outrigger-vm-guest machine open|closed, boot-setup, booted, trial, causes, events, policies, bench-rules, stress or versus …"
         )),
     };
     if let Err(error) = ran {
