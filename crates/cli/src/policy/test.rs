@@ -90,7 +90,7 @@ pub(super) fn run(files: &[PathBuf], json: bool, out: &mut impl Write) -> Result
     let mut all = Vec::new();
     for file in files {
         let examples = read(file)?;
-        let beside = file.parent().unwrap_or(Path::new(""));
+        let beside = file.parent().unwrap_or_else(|| Path::new(""));
         let policies: Vec<PathBuf> = examples.policies.iter().map(|one| beside.join(one)).collect();
         let set = match Set::load(&policies)? {
             Ok(set) => set,

@@ -111,7 +111,7 @@ fn setting(name: &str) -> Option<u64> {
 }
 
 /// Looks at so many pairs.
-fn run(seed: u64, pairs: u64, decide: Decide) -> Result<Tally, Difference> {
+fn run(seed: u64, pairs: u64, decide: Decide) -> Result<Tally, Box<Difference>> {
     let mut random = Random::new(seed);
     let mut tally = Tally::default();
     while tally.pairs < pairs {
@@ -147,7 +147,7 @@ fn run(seed: u64, pairs: u64, decide: Decide) -> Result<Tally, Difference> {
                 Ok(decision) => tally.count(&decision),
                 Err(what) => {
                     let found = Difference { policies, case, what };
-                    return Err(shrink::shrink(found, decide));
+                    return Err(Box::new(shrink::shrink(found, decide)));
                 }
             }
         }
