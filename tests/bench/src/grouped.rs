@@ -14,7 +14,7 @@ use outrigger_decision::rules::{
 use outrigger_sensor::plane::{Plane, Settings};
 
 /// Rules of each kind.
-const EACH: u16 = 8;
+const EACH: u8 = 8;
 /// The port that a rule denies; nothing that is measured goes there.
 const DENIED: u16 = 65_001;
 
@@ -89,11 +89,11 @@ fn rules() -> Vec<Rule> {
     let port = |port: u16| number(Number::Port, port.into());
     let mut rules = vec![rule("denied".to_owned(), vec![here.clone(), port(DENIED)])];
     for at in 0..EACH {
-        let network = Cidr { address: Ipv4Addr::new(10, 0, 0, 0).into(), prefix: 8 + at as u8 };
+        let network = Cidr { address: Ipv4Addr::new(10, 0, 0, 0).into(), prefix: 8 + at };
         let program = format!("/usr/sbin/daemon-{at}");
         let descends = Condition::Descends { process: Process::Subject, program };
         rules.push(rule(format!("address {at}"), vec![Condition::Within(network)]));
-        rules.push(rule(format!("port {at}"), vec![here.clone(), port(6000 + at)]));
+        rules.push(rule(format!("port {at}"), vec![here.clone(), port(6000 + u16::from(at))]));
         rules.push(rule(
             format!("user {at}"),
             vec![number(Number::SubjectUid, 1000 + u64::from(at)), here.clone()],

@@ -54,7 +54,7 @@ pub(crate) enum Running {
     None,
     Floor { _responder: Agent },
     Watched(Watcher),
-    Grouped(Grouped),
+    Grouped(Box<Grouped>),
     Platform(Host),
 }
 
@@ -69,7 +69,7 @@ impl Scenario {
                 return Ok(Running::Floor { _responder: floor::start(&bench.volume, false)? });
             }
             Self::Watched => return Ok(Running::Watched(Watcher::start(&bench.volume)?)),
-            Self::Ruled => return Ok(Running::Grouped(Grouped::start()?)),
+            Self::Ruled => return Ok(Running::Grouped(Box::new(Grouped::start()?))),
             Self::Asked => protecting().uncached().engine(allow("one")),
             Self::AskedContent => {
                 protecting().uncached().engine(EngineSetup::faulty_reader("one", "allow"))
