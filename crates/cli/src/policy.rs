@@ -1,5 +1,6 @@
-//! `outrigger policy`: what policies say, whether they are right, and what they would decide; asks no host.
+//! `outrigger policy`: what policies say, whether they are right, and what they would decide.
 //!
+//! Only `apply` asks a host.
 //! Policies are read here as the host has them read, and compiled as it compiles them.
 
 mod check;
@@ -10,7 +11,7 @@ use std::fs::{self, File};
 use std::io::{Read as _, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use clap::Subcommand;
 use outrigger_decision::rules::{Compiled, LineageKey, MarkNames, Rule, Source, compile};
 use outrigger_policy::{Answer, Place, PolicyError, Question, TEXT_MAX};
@@ -33,6 +34,8 @@ pub(crate) enum PolicyCommand {
         #[arg(value_name = "FILE", required = true)]
         files: Vec<PathBuf>,
     },
+    /// Have the host read its folder of policies and put it in force, whole or not at all
+    Apply,
     /// Decide one event by policies, and say of every rule about it which part of its condition holds
     Explain(Box<explain::ExplainArguments>),
 }
@@ -50,6 +53,7 @@ pub(crate) fn run(command: &PolicyCommand, json: bool, out: &mut impl Write) -> 
         PolicyCommand::Check { paths } => check::run(paths, json, out),
         PolicyCommand::Test { files } => test::run(files, json, out),
         PolicyCommand::Explain(arguments) => explain::run(arguments, json, out),
+        PolicyCommand::Apply => bail!("that is the host's to do"),
     }
 }
 

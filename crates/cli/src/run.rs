@@ -10,6 +10,7 @@ use outrigger_api::{Answer, Coverage};
 
 use crate::arguments::{Arguments, BAD, Command, UNREACHABLE, USAGE};
 use crate::link::{Link, LinkError, Received};
+use crate::policy::PolicyCommand;
 use crate::{package, policy, preflight, record, repair, replay, show, text, top, update};
 
 /// How the host's answer is to be taken.
@@ -49,7 +50,9 @@ pub(crate) fn run(arguments: &Arguments, out: &mut impl Write) -> Result<Outcome
     if let Command::Package { action } = &arguments.command {
         return package::run(action, arguments.json, out);
     }
-    if let Command::Policy { command } = &arguments.command {
+    if let Command::Policy { command } = &arguments.command
+        && !matches!(command, PolicyCommand::Apply)
+    {
         return policy::run(command, arguments.json, out);
     }
     if let Command::Record { ref command } = arguments.command {
@@ -99,11 +102,12 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
 fn request(command: &Command) -> Result<Request> {
     Ok(match command {
         Command::Package { .. }
-        | Command::Policy { .. }
         | Command::Record { .. }
         | Command::Replay(_)
         | Command::Preflight(_)
         | Command::Update { .. } => bail!("no host is asked for that"),
+        Command::Policy { command: PolicyCommand::Apply } => Request::ApplyPolicy,
+        Command::Policy { .. } => bail!("no host is asked for that"),
         Command::Status { .. } => Request::Status,
         Command::Engines => Request::Engines,
         Command::Top { .. } => Request::Ledger,

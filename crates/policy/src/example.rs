@@ -87,7 +87,7 @@ pub enum Value {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ExampleError {
     /// There is no such event.
-    #[error("no event is called {0:?}; docs/reference/events.md has all of them")]
+    #[error("no event is called {0:?}; docs/events.md has all of them")]
     NoSuchEvent(String),
     /// The object of such an event has no such thing.
     #[error("the object of {event} has no `{key}`: it is {is}")]

@@ -3,6 +3,7 @@
 mod commands;
 mod host;
 mod pages;
+mod policies;
 mod recordings;
 mod samples;
 mod screen;
