@@ -12,6 +12,7 @@ use outrigger_api::control::{
     Counters, EngineAction, EngineState, EngineStatus, Pids, ReleaseName, Request, Response,
     Status, Trial,
 };
+use outrigger_api::coverage::EventCoverage;
 use outrigger_api::{Coverage, Event};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::{FdFlags, fcntl_setfd};
@@ -35,6 +36,8 @@ const SWAP: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The same while the host that was asked may be dead.
 const IMPATIENCE: Duration = Duration::from_millis(100);
+/// Longest trial of a kernel: some sixty programs, on a processor that has other things to do.
+const COVERAGE_LIMIT: Duration = Duration::from_secs(60);
 
 /// One of the platform's processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -340,9 +343,13 @@ impl Host {
     ///
     /// If the host does not say so in time.
     pub fn coverage(&self) -> Result<Coverage> {
-        wait_for("coverage of every event", Duration::from_secs(2), || {
+        wait_for("coverage of every event", COVERAGE_LIMIT, || {
             let coverage = self.status()?.coverage;
-            Ok((coverage.events.len() == Event::ALL.len()).then_some(coverage))
+            let tried = |event: &EventCoverage| {
+                event.not_ruled.as_deref().is_none_or(|why| !why.contains("being tried"))
+            };
+            let all = coverage.events.len() == Event::ALL.len();
+            Ok((all && coverage.events.iter().all(tried)).then_some(coverage))
         })
     }
 
