@@ -30,7 +30,7 @@ pub(crate) fn run(seconds: &str, report: &mut Report) -> Result<()> {
     for &event in Event::ALL.iter().filter(|event| !event.can_be_asked()) {
         watcher = watcher.subscribed(event.name(), "notify", None);
     }
-    let hostile = EngineSetup::faulty("hostile", "allow").optional().restarts_max(100_000);
+    let hostile = EngineSetup::faulty("hostile", "allow").optional().restarts_max(1_000);
     let setup = Setup::protecting(Path::new(scene::OBJECTS))
         .budget_ms(500)
         .engine(EngineSetup::hashlist())
