@@ -51,7 +51,7 @@ demo: ## play the platform unattended; ends well only if all of it held
 test: ## format, lints, layers, reference pages, and every test
 	tools/setup.sh test
 	cargo fmt --all --check
-	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	cargo clippy --quiet --profile checked --workspace --all-targets -- -D warnings
 	cargo xtask layers
 	cargo xtask docs --check
 	cargo build --quiet --profile checked --workspace --bins
@@ -75,7 +75,7 @@ kernel-vs-dock: ## give the same faulty content to a kernel module and to a dock
 check: ## format, lints, layers, licences and sources of what is linked
 	tools/setup.sh check
 	cargo fmt --all --check
-	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	cargo clippy --quiet --profile checked --workspace --all-targets -- -D warnings
 	cargo xtask layers
 	cargo deny --log-level error check licenses bans sources
 	cargo deny --log-level error --manifest-path fuzz/Cargo.toml check --config deny.toml licenses bans sources
