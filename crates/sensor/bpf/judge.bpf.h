@@ -1,31 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /*
  * judge.bpf.h - what the rules in force make of an event, with what is kept of subjects and files
- *
- * What the rules' conditions on the subject alone come to is kept at the process (struct subject_cache),
- * those on the file alone at the inode (struct file_cache), each with all that it depends on. So a program
- * that opens files again walks to no path and compares no text. A kept vector counts only if
- *
- *   - it is of the set in force (its generation: the epoch of this cache),
- *   - of the same user, group, control group, program and marks; of the same owner and marks,
- *   - of a file by the same name and mount, that has one name only and was not changed (a further name, a
- *     name that went: both change the inode's time), and since the walk nothing on the machine was renamed
- *     or mounted: the sequence numbers of the kernel's own rename_lock and mount_lock are the same.
- *
- * It is read without a lock: a sequence number is odd while it is written, and whoever finds another one
- * behind what he read begins again without the cache.
  */
 #ifndef OUTRIGGER_JUDGE_BPF_H
 #define OUTRIGGER_JUDGE_BPF_H
 
-#include "rules.bpf.h"
-
-struct {
-	__uint(type, BPF_MAP_TYPE_INODE_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct file_cache);
-} file_caches SEC(".maps");
+#include "kept.bpf.h"
 
 /* Marks of files: as long as the inode is in memory. */
 struct {
@@ -34,18 +14,6 @@ struct {
 	__type(key, int);
 	__type(value, struct mark_set);
 } file_marks SEC(".maps");
-
-/* File systems whose names change by the kernel's own renames alone, and whose races were tried. */
-#define MAGIC_EXT 0xef53
-#define MAGIC_XFS 0x58465342
-#define MAGIC_TMPFS 0x01021994
-#define MAGIC_BTRFS 0x9123683e
-
-/* Everything read before is read before everything read behind. */
-static __always_inline void read_in_order(struct rules_room *room)
-{
-	__sync_val_compare_and_swap(&room->value[1], 0, 0);
-}
 
 struct marks_at {
 	struct mark_set *set;
@@ -183,19 +151,6 @@ static __always_inline struct rules_vector *vector(__u64 *words)
 	return (struct rules_vector *)words;
 }
 
-/* Takes a cache for writing. Whether nobody else has it. */
-static __always_inline int take_cache(__u32 *busy)
-{
-	__u32 was = *busy;
-
-	return !(was & 1) && __sync_val_compare_and_swap(busy, was, was + 1) == was;
-}
-
-static __always_inline void give_cache_back(__u32 *busy)
-{
-	__sync_fetch_and_add(busy, 1);
-}
-
 /* The vector of the subject; false if it was written meanwhile. */
 __noinline int judge_subject(struct facts *f, struct rules_room *room)
 {
@@ -222,13 +177,13 @@ __noinline int judge_subject(struct facts *f, struct rules_room *room)
 	if (subject && room->cached) {
 		cache = &subject->cache;
 		sequence = cache->busy;
-		read_in_order(room);
+		read_in_order(&room->value[1]);
 		if (!(sequence & 1) && cache->generation == room->out.generation &&
 		    cache->marks == f->marks && cache->cgroup == group &&
 		    cache->uid == f->numbers[PLACE_SUBJECT_UID] &&
 		    cache->gid == f->numbers[PLACE_SUBJECT_GID] && cache->execs == subject->execs) {
 			rules_keep(room, vector(cache->vector));
-			read_in_order(room);
+			read_in_order(&room->value[1]);
 			return cache->busy == sequence;
 		}
 	}
@@ -259,78 +214,6 @@ __noinline int judge_subject(struct facts *f, struct rules_room *room)
 	return 1;
 }
 
-struct inode___until_6_5 {
-	struct {
-		long long tv_sec;
-		long tv_nsec;
-	} i_ctime;
-} __attribute__((preserve_access_index));
-
-struct inode___until_6_10 {
-	struct {
-		long long tv_sec;
-		long tv_nsec;
-	} __i_ctime;
-} __attribute__((preserve_access_index));
-
-struct inode___since_6_11 {
-	long long i_ctime_sec;
-	__u32 i_ctime_nsec;
-} __attribute__((preserve_access_index));
-
-/* What the path and owner of a file depend on; false if they cannot be kept. */
-static __always_inline int file_state(struct facts *f, struct file_cache *state)
-{
-	struct inode *inode = (void *)f->inode;
-	struct dentry *dentry = (void *)f->object.dentry;
-	__u32 mode;
-
-	if (!inode || !dentry || !settings.rename_lock || !settings.mount_lock)
-		return 0;
-	mode = BPF_CORE_READ(inode, i_mode);
-	if ((mode & S_IFMT) != S_IFDIR && BPF_CORE_READ(inode, i_nlink) != 1)
-		return 0;
-	switch (BPF_CORE_READ(inode, i_sb, s_magic)) {
-	case MAGIC_EXT:
-	case MAGIC_XFS:
-	case MAGIC_TMPFS:
-	case MAGIC_BTRFS:
-		break;
-	default:
-		return 0;
-	}
-	if (!BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_parent) != dentry)
-		return 0;
-	state->owner = f->numbers[PLACE_OWNER];
-	state->marks = f->object_marks;
-	state->dentry = f->object.dentry;
-	state->mnt = f->object.mnt;
-	state->renames = sequence(settings.rename_lock);
-	state->mounts = sequence(settings.mount_lock);
-	if (bpf_core_field_exists(((struct inode___since_6_11 *)0)->i_ctime_sec)) {
-		state->seconds = BPF_CORE_READ((struct inode___since_6_11 *)inode, i_ctime_sec);
-		state->nanoseconds = BPF_CORE_READ((struct inode___since_6_11 *)inode, i_ctime_nsec);
-	} else if (bpf_core_field_exists(((struct inode___until_6_10 *)0)->__i_ctime)) {
-		state->seconds = BPF_CORE_READ((struct inode___until_6_10 *)inode, __i_ctime.tv_sec);
-		state->nanoseconds =
-			BPF_CORE_READ((struct inode___until_6_10 *)inode, __i_ctime.tv_nsec);
-	} else if (bpf_core_field_exists(((struct inode___until_6_5 *)0)->i_ctime)) {
-		state->seconds = BPF_CORE_READ((struct inode___until_6_5 *)inode, i_ctime.tv_sec);
-		state->nanoseconds =
-			BPF_CORE_READ((struct inode___until_6_5 *)inode, i_ctime.tv_nsec);
-	} else {
-		return 0;
-	}
-	return !((state->renames | state->mounts) & 1);
-}
-
-static __always_inline int same_file(struct file_cache *a, struct file_cache *b)
-{
-	return a->owner == b->owner && a->marks == b->marks && a->dentry == b->dentry &&
-	       a->mnt == b->mnt && a->renames == b->renames && a->mounts == b->mounts &&
-	       a->seconds == b->seconds && a->nanoseconds == b->nanoseconds;
-}
-
 /* The vector of the object; false if it was written meanwhile. */
 __noinline int judge_object(struct facts *f, struct rules_room *room, struct file_cache *cache)
 {
@@ -340,16 +223,16 @@ __noinline int judge_object(struct facts *f, struct rules_room *room, struct fil
 
 	if (!f || !room || !rules_set(&e, f, room))
 		return 0;
-	keeps = room->cached && file_state(f, &room->file);
+	keeps = room->cached && f->state & FACTS_KEPT;
 	if (keeps && !cache)
 		room->keeps = 1;
 	if (keeps && cache) {
 		busy = cache->busy;
-		read_in_order(room);
+		read_in_order(&room->value[1]);
 		if (!(busy & 1) && cache->generation == room->out.generation &&
-		    same_file(cache, &room->file)) {
+		    cache->marks == f->object_marks && same_file(&cache->of, &room->file)) {
 			rules_keep(room, vector(cache->vector));
-			read_in_order(room);
+			read_in_order(&room->value[1]);
 			return cache->busy == busy;
 		}
 	}
@@ -364,14 +247,8 @@ __noinline int judge_object(struct facts *f, struct rules_room *room, struct fil
 	    room->out.flags & (RULED_CHANGED | RULED_BROKEN) || !take_cache(&cache->busy))
 		return 1;
 	cache->generation = room->out.generation;
-	cache->owner = room->file.owner;
-	cache->marks = room->file.marks;
-	cache->dentry = room->file.dentry;
-	cache->mnt = room->file.mnt;
-	cache->renames = room->file.renames;
-	cache->mounts = room->file.mounts;
-	cache->seconds = room->file.seconds;
-	cache->nanoseconds = room->file.nanoseconds;
+	cache->marks = f->object_marks;
+	cache->of = room->file;
 	rules_copy(vector(cache->vector), vector(room->v), room->words);
 	give_cache_back(&cache->busy);
 	return 1;

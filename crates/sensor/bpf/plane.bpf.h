@@ -111,6 +111,7 @@ struct {
 #include "siphash.bpf.h"
 #include "paths.bpf.h"
 #include "subject.bpf.h"
+#include "kept.bpf.h"
 
 static __always_inline struct plane_losses *plane_losses_of(struct plane_shared *page, __u32 cpu)
 {
@@ -177,7 +178,8 @@ static __always_inline void facts_number(struct facts *f, __u32 place, __u64 val
 	facts_has(f, place);
 }
 
-static __always_inline struct facts *facts_begin_event(__u32 index, __u16 event, int ret)
+static __always_inline struct facts *facts_begin_event(__u32 index, __u16 event, int ret,
+							struct file *file)
 {
 	__u32 *want = bpf_map_lookup_elem(&wants, &index);
 	struct task_struct *task, *leader;
@@ -190,6 +192,8 @@ static __always_inline struct facts *facts_begin_event(__u32 index, __u16 event,
 	if (task->flags & PF_KTHREAD)
 		return 0;
 	leader = task->group_leader;
+	if (*want & PLANE_RULE && comes_to_nothing(task, leader, index, file))
+		return 0;
 	if (bpf_task_storage_get(&own, leader, 0, 0))
 		return 0;
 	f = facts_take();
@@ -207,7 +211,11 @@ static __always_inline struct facts *facts_begin_event(__u32 index, __u16 event,
 }
 
 /* Takes the facts of an event of the current process; NULL if there is nothing to do. */
-#define facts_begin(name, ret) facts_begin_event(EVENT_##name, NUMBER_##name, ret)
+#define facts_begin(name, ret) facts_begin_event(EVENT_##name, NUMBER_##name, ret, 0)
+
+/* The same where the object is an open file, of which what rules make is kept. */
+#define facts_begin_file(name, file, ret)                                                          \
+	facts_of_file(facts_begin_event(EVENT_##name, NUMBER_##name, ret, file), file)
 
 /* The object is a file with this name; `mnt` is the mount that it was found by, NULL if unknown. */
 static __always_inline void facts_path(struct facts *f, const struct vfsmount *mnt,
@@ -232,6 +240,19 @@ static __always_inline void facts_dentry(struct facts *f, struct dentry *dentry)
 static __always_inline void facts_file(struct facts *f, struct file *file)
 {
 	facts_path(f, BPF_CORE_READ(file, f_path.mnt), BPF_CORE_READ(file, f_path.dentry));
+}
+
+static __always_inline struct facts *facts_of_file(struct facts *f, struct file *file)
+{
+	struct work *work;
+
+	if (!f)
+		return 0;
+	facts_file(f, file);
+	work = (void *)f - __builtin_offsetof(struct work, facts);
+	if (file_state(&work->room.file, file))
+		f->state |= FACTS_KEPT;
+	return f;
 }
 
 /* Whether the object is a file in memory (memfd_create): it has no place in any folder. */
@@ -433,7 +454,8 @@ static __always_inline int facts_end_of(struct facts *f, struct inode *inode)
 		marks = bpf_inode_storage_get(&file_marks, inode, 0, 0);
 		if (marks)
 			f->object_marks = marks_now(marks, room);
-		cache = bpf_inode_storage_get(&file_caches, inode, 0, 0);
+		if (f->state & FACTS_KEPT)
+			cache = bpf_inode_storage_get(&file_caches, inode, 0, 0);
 	}
 	result = facts_judge(f, cache);
 	if (inode && room->keeps)

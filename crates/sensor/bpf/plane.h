@@ -60,6 +60,7 @@ enum facts_state {
 	FACTS_WALKED = 2,  /* the paths are there, as far as they can be had */
 	FACTS_STABLE = 4,  /* nothing was renamed or mounted while they were walked */
 	FACTS_DONE = 8,	   /* it has happened: it cannot be refused any more */
+	FACTS_KEPT = 16,   /* what rules make of the file can be kept at its inode */
 };
 
 /* A walk from a file up to the root of the mounts. */

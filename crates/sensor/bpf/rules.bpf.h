@@ -40,25 +40,31 @@ struct {
 /* The bit of facts.has that says whether there is an address (attribute.rs: Place::Address). */
 #define FACTS_ADDRESS 32
 
-/* What rules made of a file, and of what. */
-struct file_cache {
-	__u32 busy; /* odd: somebody writes it */
-	__u32 owner;
-	__u64 generation; /* 0: nothing */
-	__u64 marks;
+/* What a file's path and owner depend on. */
+struct file_state {
 	__u64 dentry;
 	__u64 mnt;
 	__u64 renames;
 	__u64 mounts;
 	__u64 seconds; /* the inode's time of change */
 	__u64 nanoseconds;
+	__u64 owner;
+};
+
+/* What rules made of a file, and of what. */
+struct file_cache {
+	__u32 busy; /* odd: somebody writes it */
+	__u32 unused;
+	__u64 generation; /* 0: nothing */
+	__u64 marks;
+	struct file_state of;
 	__u64 vector[RULES_WORDS];
 };
 
 /* Room for one evaluation; whoever has facts has one of these beside them. */
 struct rules_room {
 	struct outcome out;
-	struct file_cache file;
+	struct file_state file;
 	__u64 kept[RULES_WORDS]; /* the clauses that are left so far, of all parts */
 	__u64 left;		 /* whether any are */
 	__u64 v[RULES_WORDS];
@@ -193,8 +199,8 @@ __noinline int rules_and(struct rules_room *room, __u32 at)
 	return 0;
 }
 
-/* One step of the search for how many bounds are not above the value. */
-static int search_step(__u32 step, struct evaluation *e)
+/* One step of the search for how many bounds are not above the value. Whether it has ended. */
+static __noinline int search_step(struct evaluation *e)
 {
 	struct rules_room *room = e->room;
 	__u32 low = room->low, high = room->high, middle;
@@ -248,8 +254,8 @@ static __always_inline int find_number(struct evaluation *e, __u32 table)
 __noinline int rules_number(struct facts *facts, struct rules_room *room, __u32 table)
 {
 	struct rules_numbers *numbers;
+	__u32 at, step;
 	struct evaluation e;
-	__u32 at;
 
 	if (!facts || !room || table >= RULES_NUMBERS || !rules_set(&e, facts, room))
 		return 0;
@@ -260,7 +266,10 @@ __noinline int rules_number(struct facts *facts, struct rules_room *room, __u32 
 		room->bounds_at = numbers->bounds_at;
 		room->low = 0;
 		room->high = numbers->len;
-		bpf_loop(16, search_step, &e, 0);
+#pragma clang loop unroll(disable)
+		for (step = 0; step < 16; step++)
+			if (search_step(&e))
+				break;
 		at = numbers->vectors_at + room->low * room->words * 8;
 	}
 	return rules_and(room, at);
@@ -556,39 +565,28 @@ __noinline int rules_atoms(struct facts *facts, struct rules_room *room, __u32 t
 	return 0;
 }
 
-struct tables_at {
-	struct facts *facts;
-	struct rules_room *room;
-};
-
-/* The next table that is to be looked at: numbers first. */
-static int table_step(__u32 step, struct tables_at *at)
-{
-	struct rules_room *room = at->room;
-	__u32 numbers = room->numbers, tables = room->tables;
-
-	if (numbers) {
-		room->numbers = numbers & (numbers - 1);
-		rules_number(at->facts, room, lowest(numbers));
-		return 0;
-	}
-	if (!tables)
-		return 1;
-	room->tables = tables & (tables - 1);
-	rules_atoms(at->facts, room, lowest(tables));
-	return 0;
-}
-
-/* v &= what these tables give. */
+/*
+ * v &= what these tables give: numbers first. Loops that are entered at their top: to the verifier of Linux 6.1
+ * a way from a call straight into a loop is one back.
+ */
 static __always_inline void and_tables(struct facts *facts, struct rules_room *room, __u32 numbers,
 				       __u32 tables)
 {
-	struct tables_at at = {.facts = facts, .room = room};
+	__u32 i = 0;
 
-	room->numbers = numbers;
-	room->tables = tables;
-	if (numbers | tables)
-		bpf_loop(RULES_NUMBERS + RULES_TABLES, table_step, &at, 0);
+	if (numbers)
+#pragma clang loop unroll(disable)
+		do {
+			rules_number(facts, room, lowest(numbers));
+			numbers &= numbers - 1;
+		} while (numbers && ++i < RULES_NUMBERS);
+	i = 0;
+	if (tables)
+#pragma clang loop unroll(disable)
+		do {
+			rules_atoms(facts, room, lowest(tables));
+			tables &= tables - 1;
+		} while (tables && ++i < RULES_TABLES);
 }
 
 /*
@@ -685,11 +683,18 @@ static int clause_step(__u32 step, struct evaluation *e)
 __noinline int rules_end(struct facts *facts, struct rules_room *room)
 {
 	struct evaluation e;
+	__u32 i, words;
+	__u64 any = 0;
 
 	if (!facts || !room || !rules_set(&e, facts, room))
 		return 0;
+	words = room->words;
+#pragma clang loop unroll(disable)
+	for (i = 0; i < RULES_WORDS && i < words; i++)
+		any |= room->v[i];
 	room->clause = 0;
-	bpf_loop(RULES_CLAUSES + RULES_WORDS, clause_step, &e, 0);
+	if (any)
+		bpf_loop(RULES_CLAUSES + RULES_WORDS, clause_step, &e, 0);
 	return !(room->out.flags & RULED_CHANGED);
 }
 

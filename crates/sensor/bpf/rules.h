@@ -62,13 +62,6 @@
 #define RULES_OBJECT_NUMBERS 0x01030  /* owner, path_known, length of the path */
 #define RULES_OBJECT_TABLES 0x204     /* path, marks */
 
-/* rules_event.kinds: what clauses the event has */
-#define RULES_DENY 1
-#define RULES_ALLOW 2
-#define RULES_WATCH 4
-#define RULES_MARK 8
-#define RULES_TELL 16
-
 /* rules_clause.flags, of a mark */
 #define RULES_ON_OBJECT 1
 #define RULES_INHERITED 2
@@ -78,7 +71,7 @@ struct rules_event {
 	__u32 vector_at; /* its clauses; 0: no rule is about it */
 	__u32 numbers;	 /* bit per table of numbers that its clauses need */
 	__u32 tables;	 /* bit per table of atoms that they need */
-	__u32 kinds;
+	__u32 acting_at; /* those of its clauses that are no allows; 0: there are none */
 };
 
 /*

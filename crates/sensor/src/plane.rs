@@ -106,6 +106,7 @@ pub struct Plane {
     // Dropped first: hooks before what remembers processes. Each with its place among the programs.
     attached: Vec<(usize, Link)>,
     _identity: Vec<Link>,
+    _counting: Option<load::Counting>,
     programs: load::Loaded,
     trials: Vec<Trial>,
     reader: Reader<KINDS, SLOTS>,
@@ -151,6 +152,7 @@ impl Plane {
         let mut plane = Self {
             attached: Vec::new(),
             _identity: Vec::new(),
+            _counting: None,
             programs: load::Loaded::default(),
             trials: Vec::new(),
             reader,
@@ -237,6 +239,20 @@ impl Plane {
                 .map_err(io::Error::other)?;
             *known = want;
         }
+        Ok(())
+    }
+
+    /// Whether a program that does nothing hangs at `file.open`'s hook, so that what the kernel takes for calling
+    /// one can be measured.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn measure_the_call(&mut self, on: bool) -> Result<(), SensorError> {
+        self._counting = match on {
+            true => Some(load::Counting::attach(&self.base).map_err(SensorError::Load)?),
+            false => None,
+        };
         Ok(())
     }
 

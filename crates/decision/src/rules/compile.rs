@@ -204,7 +204,7 @@ pub(super) fn has(event: Event) -> (u32, u32) {
     (numbers, tables)
 }
 
-/// A rule's kind: its place in the order of clauses, and its bit in an event's kinds.
+/// A rule's kind: its place in the order of clauses.
 const fn kind(rule: &Rule) -> usize {
     match (&rule.effect, rule.mode) {
         (Effect::Deny, Mode::Enforce) => 0,
@@ -292,18 +292,25 @@ fn write_events(
         if about.is_empty() {
             continue;
         }
+        let acting: Vec<usize> = about
+            .iter()
+            .copied()
+            .filter(|at| rules[owned[*at].rule].effect != Effect::Allow)
+            .collect();
         let mut entry = EventEntry {
             vector_at: space.vectors([&with(about.iter().copied())])?,
             ..EventEntry::default()
         };
+        if !acting.is_empty() {
+            entry.acting_at = space.vectors([&with(acting)])?;
+        }
         for &at in &about {
-            let Owned { clause, rule, names } = &owned[at];
+            let Owned { clause, names, .. } = &owned[at];
             entry.numbers |= names;
             entry.tables |=
                 clause.some.iter().map(|(table, _)| 1 << table).fold(0, |a, b: u32| a | b);
             entry.tables |=
                 clause.none.iter().map(|(table, _)| 1 << table).fold(0, |a, b: u32| a | b);
-            entry.kinds |= 1 << kind(&rules[*rule]);
         }
         header.numbers |= entry.numbers;
         header.tables |= entry.tables;

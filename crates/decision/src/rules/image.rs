@@ -136,8 +136,10 @@ impl Image {
     /// Whether any rule decides about this event: denies it, would deny it, allows it, or marks by it.
     /// The others are filters, which only tell.
     pub fn decides(&self, event: Event) -> bool {
-        const TELL: u32 = 16;
-        self.header.events.get(event.index()).is_some_and(|entry| entry.kinds & !TELL != 0)
+        let filters = self.header.end_mark as usize;
+        self.header.events.get(event.index()).filter(|entry| entry.vector_at != 0).is_some_and(
+            |entry| (0..filters).any(|clause| bit_of(&self.vector(entry.vector_at), clause)),
+        )
     }
 
     fn check_clauses(&self) -> Result<(), ImageError> {
@@ -164,13 +166,24 @@ impl Image {
     }
 
     fn check_events(&self) -> Result<(), ImageError> {
-        for entry in self.header.events.iter().filter(|entry| entry.vector_at != 0) {
+        let header = &*self.header;
+        for entry in header.events.iter().filter(|entry| entry.vector_at != 0) {
             self.vector_area("the clauses of an event", entry.vector_at)?;
             let vector = self.vector(entry.vector_at);
             let clauses = self.header.clauses as usize;
             let beyond = (clauses..WORDS * 64).find(|clause| bit_of(&vector, *clause));
             if let Some(beyond) = beyond {
                 limit("a clause of an event", as_u32(beyond), clauses.saturating_sub(1))?;
+            }
+            let mut acting = [0; WORDS];
+            if entry.acting_at != 0 {
+                self.vector_area("the acting clauses of an event", entry.acting_at)?;
+                acting = self.vector(entry.acting_at);
+            }
+            let allows = header.end_deny as usize..header.end_allow as usize;
+            let acts = |clause| bit_of(&vector, clause) && !allows.contains(&clause);
+            if (0..clauses).any(|clause| acts(clause) != bit_of(&acting, clause)) {
+                return Err(ImageError::Format);
             }
             limit("an event's tables of numbers", entry.numbers, (1 << NUMBERS) - 1)?;
             limit("an event's tables of atoms", entry.tables, (1 << TABLES) - 1)?;

@@ -47,7 +47,7 @@ pub(super) const SUBJECT_MARKS: usize = 8;
 pub(super) const OBJECT_MARKS: usize = 9;
 /// `RULES_TABLES`: tables of atoms.
 pub(super) const TABLES: usize = 10;
-/// `RULES_DENY` and so on: the kinds of clauses, by their bit.
+/// Kinds of clauses: enforced denies, allows, denies that are only watched, marks, filters.
 pub(super) const KINDS: usize = 5;
 /// `RULES_ON_OBJECT`.
 pub(super) const ON_OBJECT: u8 = 1;
@@ -75,7 +75,7 @@ pub(super) struct EventEntry {
     pub(super) vector_at: u32,
     pub(super) numbers: u32,
     pub(super) tables: u32,
-    pub(super) kinds: u32,
+    pub(super) acting_at: u32,
 }
 
 /// `struct rules_numbers`.
@@ -204,7 +204,7 @@ impl Header {
             by.u32("events", &mut event.vector_at);
             by.u32("events", &mut event.numbers);
             by.u32("events", &mut event.tables);
-            by.u32("events", &mut event.kinds);
+            by.u32("events", &mut event.acting_at);
         }
         for table in &mut self.number_tables {
             by.u32("number_tables", &mut table.len);

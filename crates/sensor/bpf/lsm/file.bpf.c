@@ -16,13 +16,12 @@
 SEC("lsm/file_open")
 int BPF_PROG(file_open, struct file *file, int ret)
 {
-	struct facts *f = facts_begin(FILE_OPEN, ret);
+	struct facts *f = facts_begin_file(FILE_OPEN, file, ret);
 
 	if (!f)
 		return ret;
 	facts_number(f, PLACE_VALUE0, (file->f_mode & FMODE_WRITE) != 0);
 	facts_number(f, PLACE_VALUE1, (file->f_flags & FMODE_EXEC_FLAG) != 0);
-	facts_file(f, file);
 	return facts_end_of(f, file->f_inode);
 }
 
@@ -33,10 +32,9 @@ int BPF_PROG(process_exec, struct file *file, int ret)
 
 	if (!(file->f_flags & FMODE_EXEC_FLAG))
 		return ret;
-	f = facts_begin(PROCESS_EXEC, ret);
+	f = facts_begin_file(PROCESS_EXEC, file, ret);
 	if (!f)
 		return ret;
-	facts_file(f, file);
 	facts_number(f, PLACE_VALUE0, facts_in_memory(f));
 	return facts_end_of(f, file->f_inode);
 }
@@ -225,21 +223,19 @@ int BPF_PROG(file_mmap_exec, struct file *file, unsigned long reqprot, unsigned 
 	/* By number for a verifier that takes it for never NULL, by itself for one that wants it looked at. */
 	if (!argument(ctx, 0) || !file || !(prot & PROT_EXEC))
 		return ret;
-	f = facts_begin(FILE_MMAP_EXEC, ret);
+	f = facts_begin_file(FILE_MMAP_EXEC, file, ret);
 	if (!f)
 		return ret;
 	facts_number(f, PLACE_VALUE0, (prot & PROT_WRITE) != 0);
-	facts_file(f, file);
 	return facts_end_of(f, file->f_inode);
 }
 
 SEC("lsm/file_receive")
 int BPF_PROG(file_receive, struct file *file, int ret)
 {
-	struct facts *f = facts_begin(FILE_RECEIVE, ret);
+	struct facts *f = facts_begin_file(FILE_RECEIVE, file, ret);
 
 	if (!f)
 		return ret;
-	facts_file(f, file);
 	return facts_end_of(f, file->f_inode);
 }

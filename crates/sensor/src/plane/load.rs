@@ -7,7 +7,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use libbpf_rs::btf::Btf;
 use libbpf_rs::{
-    Error, Link, MapCore, MapHandle, Object, ObjectBuilder, OpenObject, PrintLevel, set_print,
+    Error, Link, MapCore, MapFlags, MapHandle, Object, ObjectBuilder, OpenObject, PrintLevel,
+    set_print,
 };
 use outrigger_api::Event;
 
@@ -241,22 +242,41 @@ fn trial(event: Event, loaded: &Loaded, refused: &[(Row, String)]) -> Trial {
     Trial { event, sensor, told, ruled, gaps }
 }
 
+/// A program at the hook of `file.open` that counts its calls, and does nothing else.
+#[derive(Debug)]
+pub(super) struct Counting {
+    // Dropped first.
+    _link: Link,
+    object: Object,
+}
+
+impl Counting {
+    pub(super) fn attach(base: &Base) -> Result<Self, Error> {
+        let object = base.load_family(TRIAL, &[TRIAL])?;
+        let program = object.progs_mut().find(|program| program.name() == TRIAL);
+        let none = || Error::from(io::Error::other("no program to try is built in"));
+        let _link = program.ok_or_else(none)?.attach()?;
+        Ok(Self { _link, object })
+    }
+
+    fn was_called(&self) -> bool {
+        let calls = self.object.maps().find(|map| map.name() == "trial_calls");
+        let calls = calls.and_then(|map| map.lookup(&[0; 4], MapFlags::ANY).ok().flatten());
+        calls.is_some_and(|calls| calls.iter().any(|&byte| byte != 0))
+    }
+}
+
 /// Whether programs at security hooks are taken and called, or why not.
 fn hooks_are_called(base: &Base) -> Result<(), String> {
     let refused =
         |error: Error| format!("the kernel refused a BPF program at a security hook: {error}");
-    let object = base.load_family(TRIAL, &[TRIAL]).map_err(refused)?;
-    let program = object.progs_mut().find(|program| program.name() == TRIAL);
-    let _link = program.ok_or("no program to try is built in")?.attach().map_err(refused)?;
-    let opened = std::fs::File::open("/proc/self/stat");
-    let calls = object.maps().find(|map| map.name() == "trial_calls");
-    let calls = calls.and_then(|map| map.lookup(&[0; 4], libbpf_rs::MapFlags::ANY).ok().flatten());
-    match (opened, calls) {
-        (Ok(_), Some(calls)) if calls.iter().any(|&byte| byte != 0) => Ok(()),
-        _ => Err("the kernel loads BPF programs at security hooks and calls none: \"bpf\" is not among its \
-                  security modules (boot with lsm=...,bpf)"
-            .to_owned()),
+    let counting = Counting::attach(base).map_err(refused)?;
+    if std::fs::File::open("/proc/self/stat").is_ok() && counting.was_called() {
+        return Ok(());
     }
+    Err("the kernel loads BPF programs at security hooks and calls none: \"bpf\" is not among its \
+         security modules (boot with lsm=...,bpf)"
+        .to_owned())
 }
 
 /// The root of the control groups (cgroup v2).
