@@ -26,7 +26,7 @@ use crate::{binaries, proc, sys};
 
 /// How long the platform may take until it serves. On an emulated processor everything takes longer.
 const START: Duration = Duration::from_secs(10);
-const START_EMULATED: Duration = Duration::from_secs(60);
+const START_EMULATED: Duration = Duration::from_secs(180);
 /// How long it may take to end.
 const END: Duration = Duration::from_secs(5);
 
@@ -34,10 +34,12 @@ const END: Duration = Duration::from_secs(5);
 const SWAP: Duration = Duration::from_secs(30);
 /// Longest wait for a status.
 const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE_EMULATED: Duration = Duration::from_secs(60);
 /// The same while the host that was asked may be dead.
 const IMPATIENCE: Duration = Duration::from_millis(100);
 /// Longest trial of a kernel: some sixty programs, on a processor that has other things to do.
 const COVERAGE_LIMIT: Duration = Duration::from_secs(60);
+const COVERAGE_LIMIT_EMULATED: Duration = Duration::from_secs(300);
 
 /// One of the platform's processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,7 +125,7 @@ impl Host {
     ///
     /// If the host does not answer.
     pub fn status(&self) -> Result<Status> {
-        self.status_within(PATIENCE)
+        self.status_within(if emulated() { PATIENCE_EMULATED } else { PATIENCE })
     }
 
     fn status_within(&self, limit: Duration) -> Result<Status> {
@@ -343,7 +345,8 @@ impl Host {
     ///
     /// If the host does not say so in time.
     pub fn coverage(&self) -> Result<Coverage> {
-        wait_for("coverage of every event", COVERAGE_LIMIT, || {
+        let limit = if emulated() { COVERAGE_LIMIT_EMULATED } else { COVERAGE_LIMIT };
+        wait_for("coverage of every event", limit, || {
             let coverage = self.status()?.coverage;
             let tried = |event: &EventCoverage| {
                 event.not_ruled.as_deref().is_none_or(|why| !why.contains("being tried"))

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -34,6 +34,7 @@ pub(crate) struct Job {
     pub(crate) limit: Duration,
     pub(crate) memory_mib: u32,
     pub(crate) boot: Boot,
+    pub(crate) root: Root,
     pub(crate) failing: Failing,
     /// Whether what the command prints is the result, to be shown.
     pub(crate) shows_output: bool,
@@ -50,6 +51,15 @@ pub(crate) enum Boot {
     Script,
     /// systemd, which runs the command when everything else is up.
     Systemd,
+}
+
+/// What the guest's root is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Root {
+    /// Debian, on a disk.
+    Debian,
+    /// What the job's files need and little else, in memory: nothing is made for it, and it needs no root here.
+    Memory,
 }
 
 /// What becomes of the guest when its kernel oopses.
@@ -71,9 +81,20 @@ pub(crate) struct File {
 }
 
 impl File {
+    /// Where it lies here.
+    pub(crate) fn source(&self) -> &Path {
+        &self.from
+    }
+
     /// A program of this workspace.
     pub(crate) fn built(name: &str) -> Result<Self> {
         Ok(Self { from: binaries::path(name)?, to: format!("{PROGRAMS}/{name}") })
+    }
+
+    /// An example of this workspace: `cargo build --examples` makes those.
+    fn example(name: &str) -> Result<Self> {
+        let from = binaries::path(&format!("examples/{name}"))?;
+        Ok(Self { from, to: format!("{PROGRAMS}/{name}") })
     }
 
     /// `PATH`, put beside the programs, or `PATH=WHERE`.
@@ -108,8 +129,14 @@ impl File {
     }
 }
 
-/// How long the platform is under load, seconds: the whole length, and where not that much time is to be spent.
+/// How much is done: the whole length, and where not that much time is to be spent. Seconds under load.
 const STRESS: [&str; 2] = ["60", "10"];
+/// Processes that are looked at.
+const IDENTITY: [&str; 2] = ["10000", "400"];
+/// Pairs that are compared.
+const AGREE: [&str; 2] = ["100000", "5000"];
+/// Seconds of each kind.
+const RACES: [&str; 2] = ["10", "3"];
 /// Set by who wants the whole length, as for the other tests.
 const FULL: &str = "OUTRIGGER_TEST_FULL";
 
@@ -133,6 +160,7 @@ pub(crate) fn of_this_repository() -> Result<Vec<Job>> {
             limit: Duration::from_secs(limit_s),
             memory_mib: 1024,
             boot,
+            root: Root::Debian,
             failing: Failing::Ends,
             shows_output: false,
             measures: true,
@@ -154,10 +182,20 @@ pub(crate) fn of_this_repository() -> Result<Vec<Job>> {
         jobs.push(Job { measures: false, everywhere: true, ..job });
     }
     jobs.push(Job { everywhere: true, ..job("bench-rules", &["bench-rules"], Boot::Script, 420)? });
-    let seconds = STRESS[usize::from(std::env::var_os(FULL).is_none())];
-    let mut stress = job("stress", &["stress", seconds], Boot::Script, 420)?;
+    let short = usize::from(std::env::var_os(FULL).is_none());
+    let mut stress = job("stress", &["stress", STRESS[short]], Boot::Script, 900)?;
     stress.files.push(File::built(COMPILER)?);
-    jobs.push(Job { everywhere: true, ..stress });
+    jobs.push(Job { everywhere: true, root: Root::Memory, ..stress });
+    for (name, length) in [("identity", IDENTITY), ("agree", AGREE), ("races", RACES)] {
+        let mut job = job(name, &[name, length[short]], Boot::Script, 1800)?;
+        job.files = vec![File::built(GUEST)?];
+        if name == "agree" {
+            job.files.push(File::example(name)?);
+        }
+        // Names move on the disk's file system too.
+        let root = if name == "races" { Root::Debian } else { Root::Memory };
+        jobs.push(Job { measures: false, everywhere: true, root, ..job });
+    }
     // The p99 of an engine says nothing on emulated processors.
     let flags = ["--budget-ms", "500", "--slack-ms", "250", "--p99", "skip"];
     let faults = format!("{PROGRAMS}/{FAULTS}");
@@ -171,6 +209,7 @@ pub(crate) fn of_this_repository() -> Result<Vec<Job>> {
         limit: Duration::from_secs(600),
         memory_mib: 1024,
         boot: Boot::Script,
+        root: Root::Debian,
         failing: Failing::Ends,
         shows_output: true,
         measures: true,

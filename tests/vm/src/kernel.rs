@@ -2,6 +2,7 @@
 
 mod debian;
 
+use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,6 +34,16 @@ pub(crate) struct Named {
     suite: Option<&'static str>,
     /// A suite moves on: what it gives is that new, or it is not what was asked for.
     at_least: (u32, u32),
+}
+
+/// Why a kernel is not to be had: apt gets nothing from where it should.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Unfetched;
+
+impl fmt::Display for Unfetched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("apt cannot fetch it")
+    }
 }
 
 /// A kernel, unpacked.

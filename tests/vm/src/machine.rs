@@ -13,8 +13,9 @@ use outrigger_testkit::figures::say;
 use outrigger_vm_tests::{Outcome, Said};
 
 use crate::archive::Archive;
-use crate::job::{Boot, Failing, Job};
+use crate::job::{Boot, Failing, Job, Root};
 use crate::kernel::Kernel;
+use crate::memory;
 
 /// How long a guest may take to power off once its job has ended.
 const GOODBYE: Duration = Duration::from_secs(60);
@@ -52,7 +53,7 @@ pub(crate) enum Next {
     Enough,
 }
 
-/// Boots `kernel` on a throw-away copy of `root` and runs the job; whether all of it held, and what was said to
+/// Boots `kernel`, on a throw-away copy of `root` if the job wants a disk, and runs the job; whether all of it held, and what was said to
 /// have happened there. `label` stands before every line that is told meanwhile.
 ///
 /// # Errors
@@ -60,7 +61,7 @@ pub(crate) enum Next {
 /// If the guest cannot be started.
 pub(crate) fn run(
     kernel: &Kernel,
-    root: &Path,
+    root: Option<&Path>,
     job: &Job,
     verbose: bool,
     label: String,
@@ -100,7 +101,7 @@ pub(crate) fn run(
     Ok((held, report.facts))
 }
 
-/// Boots `kernel` on a throw-away copy of `root`, runs the job and hands each line of the guest to `take`;
+/// Boots `kernel` as [`run`] does, runs the job and hands each line of the guest to `take`;
 /// gives how that ended and what the guest's kernel said.
 ///
 /// # Errors
@@ -108,7 +109,7 @@ pub(crate) fn run(
 /// If the guest cannot be started.
 pub(crate) fn watch(
     kernel: &Kernel,
-    root: &Path,
+    root: Option<&Path>,
     job: &Job,
     take: &mut dyn FnMut(&str) -> Next,
 ) -> Result<(End, Vec<u8>)> {
@@ -161,6 +162,9 @@ fn first_root(kernel: &Kernel, job: &Job) -> Result<Vec<u8>> {
         let wanted = format!("{units}/multi-user.target.wants/outrigger-vm.service");
         archive.link(&wanted, "/etc/systemd/system/outrigger-vm.service");
     }
+    if job.root == Root::Memory {
+        memory::furnish(&mut archive, &job.files)?;
+    }
     for file in &job.files {
         file.add_to(&mut archive)?;
     }
@@ -190,12 +194,20 @@ struct Guest {
 impl Guest {
     fn boot(
         kernel: &Kernel,
-        root: &Path,
+        root: Option<&Path>,
         initial: &Path,
         console: &Path,
         job: &Job,
     ) -> Result<Self> {
         let oops = if job.failing == Failing::LimpsOn { "" } else { " oops=panic" };
+        let disk = match (job.root, root) {
+            (Root::Memory, _) => Vec::new(),
+            (Root::Debian, Some(root)) => {
+                let drive = format!("file={},format=raw,if=virtio,snapshot=on", root.display());
+                vec!["-drive".to_owned(), drive]
+            }
+            (Root::Debian, None) => bail!("the job wants a disk, and there is none"),
+        };
         let mut command = Command::new("qemu-system-x86_64");
         command
             // Emulated, whatever the machine has: stock kernels do not start under a nested KVM.
@@ -215,8 +227,7 @@ impl Guest {
             .arg("-serial")
             .arg(format!("file:{}", console.display()))
             .args(["-serial", "stdio"])
-            .arg("-drive")
-            .arg(format!("file={},format=raw,if=virtio,snapshot=on", root.display()))
+            .args(disk)
             .arg("-kernel")
             .arg(&kernel.image)
             .arg("-initrd")

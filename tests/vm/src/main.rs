@@ -16,6 +16,7 @@ mod coverage;
 mod job;
 mod kernel;
 mod machine;
+mod memory;
 mod queue;
 mod root;
 mod store;
@@ -23,14 +24,14 @@ mod versus;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
 use outrigger_testkit::figures::say;
 
-use crate::job::{Boot, Failing, File, Job};
-use crate::kernel::Kernel;
+use crate::job::{Boot, Failing, File, Job, Root};
+use crate::kernel::{Kernel, Unfetched};
 use crate::queue::{Done, Task};
 use crate::store::Store;
 
@@ -59,6 +60,9 @@ struct Place {
     /// A file in which the table of events by kernel is kept from one run to the next, besides target/vm.
     #[arg(long)]
     page: Option<PathBuf>,
+    /// If apt cannot fetch a kernel, say so and end well; without it, one kernel at least has to be had.
+    #[arg(long)]
+    without_network: bool,
     /// Show all that the guest says.
     #[arg(long, short, global = true)]
     verbose: bool,
@@ -122,6 +126,7 @@ fn main() -> Result<ExitCode> {
                 limit: Duration::from_secs(limit),
                 memory_mib: memory,
                 boot: if systemd { Boot::Systemd } else { Boot::Script },
+                root: Root::Debian,
                 failing: Failing::Ends,
                 shows_output: true,
                 measures: false,
@@ -130,7 +135,7 @@ fn main() -> Result<ExitCode> {
             let (kernels, skipped) = kernels(&store, &place, false)?;
             let tasks: Vec<Task<'_>> =
                 kernels.iter().map(|kernel| Task { kernel, job: &job }).collect();
-            let done = queue::run(&tasks, &root(&store)?, place.verbose)?;
+            let done = queue::run(&tasks, Some(&root(&store)?), place.verbose)?;
             Ok(told(&done, &skipped))
         }
     }
@@ -150,14 +155,20 @@ fn matrix(store: &Store, place: &Place, filters: &[String]) -> Result<ExitCode> 
         jobs.iter().map(|job| job.name.as_str()).collect::<Vec<_>>().join(", ")
     );
     let (kernels, skipped) = kernels(store, place, true)?;
-    let root = root(store)?;
+    if kernels.is_empty() {
+        return Ok(told(&[], &skipped));
+    }
+    let on_disk = chosen.iter().any(|job| job.root == Root::Debian);
+    let root = if on_disk { Some(root(store)?) } else { None };
     let mut tasks = Vec::new();
     for (number, kernel) in kernels.iter().enumerate() {
         // On a kernel that was asked for by name everything is run.
         let here = |job: &&&Job| job.everywhere || number == 0 || !place.kernel.is_empty();
         tasks.extend(chosen.iter().filter(here).map(|&job| Task { kernel, job }));
     }
-    let done = queue::run(&tasks, &root, place.verbose)?;
+    let begun = Instant::now();
+    let done = queue::run(&tasks, root.as_deref(), place.verbose)?;
+    say(format_args!("{} jobs in {} s", done.len(), begun.elapsed().as_secs()));
     let proven = coverage::gather(&done, place.page.as_deref())?;
     let code = told(&done, &skipped);
     Ok(if proven { code } else { ExitCode::FAILURE })
@@ -168,7 +179,8 @@ fn matrix(store: &Store, place: &Place, filters: &[String]) -> Result<ExitCode> 
 ///
 /// # Errors
 ///
-/// If one that was given as packages cannot be unpacked, or none is to be had.
+/// If one that was given as packages cannot be unpacked, or none is to be had; with `--without-network`, if one is
+/// not to be had for another reason than that apt cannot fetch it.
 fn kernels(store: &Store, place: &Place, all: bool) -> Result<(Vec<Kernel>, Vec<String>)> {
     let mut names: Vec<&str> = place.kernel.iter().map(String::as_str).collect();
     if names.is_empty() {
@@ -180,7 +192,7 @@ fn kernels(store: &Store, place: &Place, all: bool) -> Result<(Vec<Kernel>, Vec<
         let is_named = kernel::NAMED.iter().any(|named| named.name == name);
         match kernel(store, name) {
             Ok(kernel) => kernels.push(kernel),
-            Err(error) if is_named => {
+            Err(error) if is_named && (!place.without_network || error.is::<Unfetched>()) => {
                 let line = format!("the kernel {name} is SKIPPED: {error:#}");
                 say(&line);
                 skipped.push(line);
@@ -188,7 +200,11 @@ fn kernels(store: &Store, place: &Place, all: bool) -> Result<(Vec<Kernel>, Vec<
             Err(error) => return Err(error),
         }
     }
-    ensure!(!kernels.is_empty(), "no kernel is to be had:\n{}", skipped.join("\n"));
+    ensure!(
+        place.without_network || !kernels.is_empty(),
+        "no kernel is to be had:\n{}",
+        skipped.join("\n")
+    );
     Ok((kernels, skipped))
 }
 

@@ -31,14 +31,18 @@ pub(crate) struct Done<'a> {
     pub(crate) facts: Vec<(String, String)>,
 }
 
-/// Runs `tasks` on throw-away copies of `root`, and gives what came of each, in no order. Jobs that
+/// Runs `tasks`, on throw-away copies of `root` where they want a disk, and gives what came of each, in no order. Jobs that
 /// measure are run one after the other, the others beside each other: a guest per processor at most,
 /// and no more than fit into the memory that is free.
 ///
 /// # Errors
 ///
 /// If a guest cannot be started.
-pub(crate) fn run<'a>(tasks: &[Task<'a>], root: &Path, verbose: bool) -> Result<Vec<Done<'a>>> {
+pub(crate) fn run<'a>(
+    tasks: &[Task<'a>],
+    root: Option<&Path>,
+    verbose: bool,
+) -> Result<Vec<Done<'a>>> {
     let (alone, beside): (Vec<Task<'a>>, Vec<Task<'a>>) =
         tasks.iter().partition(|task| task.job.measures);
     let largest = beside.iter().map(|task| task.job.memory_mib).max().unwrap_or(1);
@@ -71,7 +75,7 @@ pub(crate) fn run<'a>(tasks: &[Task<'a>], root: &Path, verbose: bool) -> Result<
     Ok(done)
 }
 
-fn one<'a>(task: Task<'a>, root: &Path, verbose: bool, label: bool) -> Result<Done<'a>> {
+fn one<'a>(task: Task<'a>, root: Option<&Path>, verbose: bool, label: bool) -> Result<Done<'a>> {
     let label = label.then(|| format!("{} {}: ", task.job.name, task.kernel.name));
     let (held, facts) =
         machine::run(task.kernel, root, task.job, verbose, label.unwrap_or_default())?;

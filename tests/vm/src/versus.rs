@@ -17,7 +17,7 @@ use outrigger_testkit::binaries;
 use outrigger_testkit::figures::say;
 use tempfile::TempDir;
 
-use crate::job::{Boot, Failing, File, GUEST, Job, PROGRAMS};
+use crate::job::{Boot, Failing, File, GUEST, Job, PROGRAMS, Root};
 use crate::kernel::Kernel;
 use crate::machine;
 use crate::store::Store;
@@ -120,7 +120,7 @@ pub(crate) fn run(
         say(format_args!("vm {} on {} ...", play.side, kernel.release));
         let mut seen = Seen::default();
         let (end, console) =
-            machine::watch(kernel, root, &job, &mut |line| seen.take(line, verbose, BOOTS))?;
+            machine::watch(kernel, Some(root), &job, &mut |line| seen.take(line, verbose, BOOTS))?;
         seen.end(end, &console);
         let row = (play.judge)(&seen).of(play.side);
         for wrong in &row.wrong {
@@ -166,6 +166,7 @@ fn job(play: &Play, module: Option<&Path>, folder: &TempDir) -> Result<Job> {
         limit: LIMIT,
         memory_mib: 1024,
         boot: Boot::Script,
+        root: Root::Debian,
         failing: play.failing,
         shows_output: false,
         measures: true,

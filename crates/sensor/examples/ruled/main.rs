@@ -1,20 +1,14 @@
-//! Lets rules decide in the kernel, and looks whether they decide right while everything round them moves.
+//! Lets rules decide in the kernel, and measures it.
 //!
 //! ```text
-//! ruled marks               a process that read a file may not connect, nor may its children
-//! ruled race [SECONDS]      names, folders, links and mounts move round a denied folder
-//! ruled switch [SECONDS]    sets are replaced while threads act
 //! ruled measure             open, read and close: without rules, with 10, with 1,000
 //! ```
 //!
-//! For a guest whose kernel takes BPF programs at security hooks; see `tests/vm`. Ends with 1 if something
-//! was decided wrongly, with 2 if the kernel lets rules decide nothing.
+//! For a guest whose kernel takes BPF programs at security hooks; see `tests/vm`. Ends with 2 if the kernel lets rules
+//! decide nothing.
 #![expect(clippy::print_stdout, reason = "what it found is its result")]
 
-mod marks;
 mod measure;
-mod race;
-mod switch;
 
 use std::error::Error;
 use std::path::Path;
@@ -37,9 +31,6 @@ type Outcome = Result<(), Box<dyn Error>>;
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let what = arguments.first().map_or("", String::as_str);
-    if what == "child" {
-        return marks::child(arguments.get(1).map_or("", String::as_str));
-    }
     let seconds = arguments.get(1).and_then(|text| text.parse().ok()).unwrap_or(3);
     let settings = Settings { lineage_key: KEY, own: Vec::new(), ..Settings::default() };
     let ruling = match Plane::open(&settings) {
@@ -55,9 +46,6 @@ fn main() -> ExitCode {
         return ExitCode::from(2);
     }
     let run = match what {
-        "marks" => marks::run,
-        "race" => race::run,
-        "switch" => switch::run,
         "measure" => measure::run,
         _ => {
             println!("nothing of the name {what:?}");

@@ -116,11 +116,17 @@ fn with_host(
     }
 }
 
-/// The last lines of a log, as the job's own output.
+/// The last lines of a log, as the job's own output: of what was printed, and of the journal behind it.
 pub(crate) fn tell_end_of(log: &str) {
-    let lines: Vec<&str> = log.lines().collect();
-    lines[lines.len().saturating_sub(25)..].iter().for_each(say);
+    let (journal, printed): (Vec<&str>, Vec<&str>) =
+        log.lines().partition(|line| line.starts_with('{'));
+    for lines in [printed, journal] {
+        lines[lines.len().saturating_sub(TOLD)..].iter().for_each(say);
+    }
 }
+
+/// Lines of each that are told.
+const TOLD: usize = 25;
 
 /// Waits until every engine is docked and nothing is wrong; gives the status then.
 pub(crate) fn wait_whole(host: &Host) -> Result<Status> {

@@ -9,19 +9,25 @@
 //! outrigger-vm-guest events                  every event is caused, told, and decided by rules
 //! outrigger-vm-guest bench-rules             what an open costs with rules, against without
 //! outrigger-vm-guest stress SECONDS          every event, caused under three engines and rules that are replaced
+//! outrigger-vm-guest identity PROCESSES      who does what, in thousands of processes, with few process ids
+//! outrigger-vm-guest races SECONDS           rules decide while names, sets and marks move
+//! outrigger-vm-guest agree PAIRS             the kernel's evaluation of random rules against the host's
 //! outrigger-vm-guest policies                each policy of docs/policy.md, monitored and enforced
 //! outrigger-vm-guest versus kernel|preflight|shadow|probation
 //!                                            content with a fault, for code in the kernel or docked
 //! ```
 
+mod agree;
 mod bench;
 mod booted;
 mod docked;
 mod events;
 mod faults;
+mod identity;
 mod machine;
 mod policies;
 mod programs;
+mod races;
 mod report;
 mod shell;
 mod stopped;
@@ -59,6 +65,11 @@ fn main() -> ExitCode {
         ["act", event, user, object, target] => return events::act(event, user, object, target),
         ["bench-rules"] => bench::run(&mut report),
         [bench::OPENS, path] => bench::opens(path),
+        ["identity", count] => identity::run(count, &mut report),
+        [identity::WORD, words @ ..] => return identity::play(words),
+        ["races", seconds] => races::run(seconds, &mut report),
+        [races::MARKED, part, place] => return races::child(part, place),
+        ["agree", pairs] => agree::run(pairs, &mut report),
         ["stress", seconds] => stress::run(seconds, &mut report),
         ["versus", "kernel"] => versus::kernel(),
         ["versus", "preflight"] => docked::preflight(),
@@ -68,7 +79,7 @@ fn main() -> ExitCode {
             work::run(role, Path::new(folder), number)
         }
         _ => Err(anyhow::anyhow!(
-            "usage: outrigger-vm-guest machine open|closed, boot-setup, booted, trial, causes, events, policies, bench-rules, stress or versus …"
+            "usage: outrigger-vm-guest machine open|closed, boot-setup, booted, trial, causes, events, policies, bench-rules, stress, identity, races, agree or versus …"
         )),
     };
     if let Err(error) = ran {

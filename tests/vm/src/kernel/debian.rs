@@ -9,6 +9,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+use super::Unfetched;
 use crate::store::output;
 
 /// The package that depends on the newest kernel of its suite.
@@ -24,7 +25,16 @@ pub(super) fn download(workshop: &Path, suite: Option<&str>) -> Result<Vec<PathB
         Some(suite) => options(workshop, suite)?,
         None => Vec::new(),
     };
-    let image = depends(&options, META)?.into_iter().find(|name| name.starts_with(IMAGE));
+    let image = || -> Result<Option<String>> {
+        Ok(depends(&options, META)?.into_iter().find(|name| name.starts_with(IMAGE)))
+    };
+    let mut known = image();
+    if suite.is_none() && !matches!(known, Ok(Some(_))) {
+        // A machine may have no lists, or those of a kernel that is no longer there.
+        output(Command::new("apt-get").args(["-qq", "update"])).context(Unfetched)?;
+        known = image();
+    }
+    let image = known?;
     let image = image.with_context(|| format!("apt knows no {META}; run: apt-get update"))?;
     let release = image.strip_prefix(IMAGE).unwrap_or_default().to_owned();
     // Since 7.0 a kernel is split: linux-base-*, linux-binary-*, linux-modules-*, all of one release.
@@ -35,7 +45,7 @@ pub(super) fn download(workshop: &Path, suite: Option<&str>) -> Result<Vec<PathB
     fs::create_dir(&folder)?;
     let mut command = Command::new("apt-get");
     command.current_dir(&folder).args(&options).args(["-qq", "download"]).args(&wanted);
-    output(&mut command)?;
+    output(&mut command).context(Unfetched)?;
     let packages: Vec<PathBuf> =
         fs::read_dir(&folder)?.map(|entry| Ok(entry?.path())).collect::<Result<_>>()?;
     ensure!(
@@ -78,7 +88,7 @@ fn options(workshop: &Path, suite: &str) -> Result<Vec<String>> {
         set("APT::Sandbox::User", "root"),
     ]
     .concat();
-    output(Command::new("apt-get").args(&options).args(["-qq", "update"]))?;
+    output(Command::new("apt-get").args(&options).args(["-qq", "update"])).context(Unfetched)?;
     Ok(options)
 }
 

@@ -1,29 +1,25 @@
 //! Who does what, and what its ancestors have run: looked at in thousands of processes that fork, run
 //! programs, take other users, make and enter namespaces, and get the numbers of those before them.
 //!
-//! For a guest whose kernel takes BPF programs at security hooks and that nothing else runs in: it makes
-//! process ids scarce. Each process makes a symbolic link that leads to what is true of it; what the plane
-//! says of that event is compared, and the lineage by a filter for each of four programs. Ends with 1 if
-//! anything was said wrongly or is missing without being counted as lost.
-//!
-//! ```text
-//! identity [PROCESSES]
-//! ```
-#![expect(clippy::print_stdout, reason = "what it found is its result")]
+//! Process ids are made scarce, so that each number is given again and again. Each process makes a symbolic link that
+//! leads to what is true of it; what the plane says of that event is compared, and the lineage by a filter for each of
+//! four programs.
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode};
 
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use outrigger_api::{Event, EventSet, Mode, ProcessKey};
 use outrigger_decision::rules::{Condition, Effect, LineageKey, Process, Rule, Source, compile};
 use outrigger_sensor::notice::{Notice, Seen};
 use outrigger_sensor::plane::{Plane, Settings};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::thread::{LinkNameSpaceType, UnshareFlags, move_into_link_name_space, unshare_unsafe};
+use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+
+use crate::report::{Report, say};
 
 /// Where it happens; the guest's alone.
 const PLACE: &str = "/tmp/identity";
@@ -31,53 +27,55 @@ const PLACE: &str = "/tmp/identity";
 const LINES: usize = 4;
 const KEY: [u8; 16] = *b"no secret at all";
 /// Numbers that processes can have: the least that the kernel allows is 301.
-const PIDS: &str = "600";
+const SCARCE: usize = 600;
 
-fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().collect();
-    let words: Vec<&str> = arguments.iter().skip(1).map(String::as_str).collect();
-    let result = match words.as_slice() {
+/// The word after which this program is one of those that are looked at.
+pub(crate) const WORD: &str = "identity-of";
+
+/// Has `count` processes made, and looks at what is said of each.
+pub(crate) fn run(count: &str, report: &mut Report) -> Result<()> {
+    let count = count.parse().context("how many processes?")?;
+    report.test("identity::every_subject_is_right_or_counted_as_lost", || check(count));
+    Ok(())
+}
+
+/// One of those that are looked at.
+pub(crate) fn play(words: &[&str]) -> ExitCode {
+    let done = match words {
         ["spawner", line, count] => spawn(line, count),
         ["worker", line, number, kind] => work(line, number, kind),
-        [] => check(2_000),
-        [count] => count.parse().map_err(Into::into).and_then(check),
-        _ => Err("what to do?".into()),
+        _ => Err(anyhow!("what to do?")),
     };
-    match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            println!("{words:?} broke off: {error}");
+            say(format_args!("{words:?} broke off: {error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
 /// Makes processes, one after the other.
-fn spawn(line: &str, count: &str) -> Result<bool, Box<dyn Error>> {
+fn spawn(line: &str, count: &str) -> Result<()> {
     for number in 0..count.parse::<usize>()? {
         let kind = number % 5;
         let mut command = Command::new(format!("{PLACE}/worker"));
-        command.args(["worker", line, &number.to_string(), &kind.to_string()]);
+        command.args([WORD, "worker", line, &number.to_string(), &kind.to_string()]);
         if kind == 1 {
             command.uid(1000 + u32::try_from(number % 1000)?);
         }
-        if !command.status()?.success() {
-            return Ok(false);
-        }
+        let status = command.status()?;
+        ensure!(status.success(), "process {number} ended with {status}");
     }
-    Ok(true)
+    Ok(())
 }
 
 /// Does something about its identity, then says what is true of it by where a link leads.
-fn work(line: &str, number: &str, kind: &str) -> Result<bool, Box<dyn Error>> {
+fn work(line: &str, number: &str, kind: &str) -> Result<()> {
     match kind {
-        "2" => {
-            let made = UnshareFlags::NEWNS | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC;
-            new_namespaces(made)?;
-        }
+        "2" => sys::new_namespaces()?,
         "3" => {
-            let parent = rustix::process::getppid().ok_or("no parent")?;
+            let parent = rustix::process::getppid().context("no parent")?;
             let uts = fs::File::open(format!("/proc/{}/ns/uts", parent.as_raw_nonzero()))?;
             move_into_link_name_space(
                 std::os::fd::AsFd::as_fd(&uts),
@@ -87,7 +85,7 @@ fn work(line: &str, number: &str, kind: &str) -> Result<bool, Box<dyn Error>> {
         "4" => {
             // Another program in the same process.
             let mut command = Command::new(format!("{PLACE}/again"));
-            return Err(command.args(["worker", line, number, "5"]).exec().into());
+            return Err(command.args([WORD, "worker", line, number, "5"]).exec().into());
         }
         _ => {}
     }
@@ -95,16 +93,22 @@ fn work(line: &str, number: &str, kind: &str) -> Result<bool, Box<dyn Error>> {
     let user = rustix::process::geteuid().as_raw();
     let truth = format!("{} {user} {parent} {line} {number}", std::process::id());
     symlink(truth, format!("{PLACE}/links/{line}-{number}"))?;
-    Ok(true)
+    Ok(())
 }
 
 #[expect(
     unsafe_code,
     reason = "a process can do things to itself by this that it does not survive"
 )]
-fn new_namespaces(made: UnshareFlags) -> rustix::io::Result<()> {
-    // SAFETY: no descriptor table is unshared, so nobody's descriptors become others.
-    unsafe { unshare_unsafe(made) }
+mod sys {
+    use rustix::thread::{UnshareFlags, unshare_unsafe};
+
+    /// Gives this process namespaces of its own: of mounts, names and System V IPC.
+    pub(super) fn new_namespaces() -> rustix::io::Result<()> {
+        let made = UnshareFlags::NEWNS | UnshareFlags::NEWUTS | UnshareFlags::NEWIPC;
+        // SAFETY: no descriptor table is unshared, so nobody's descriptors become others.
+        unsafe { unshare_unsafe(made) }
+    }
 }
 
 /// What is true of a process, as it says itself.
@@ -130,8 +134,7 @@ impl Truth {
     }
 }
 
-/// Has `count` processes made, and looks at what is said of each.
-fn check(count: usize) -> Result<bool, Box<dyn Error>> {
+fn check(count: usize) -> Result<String> {
     let _ = fs::remove_dir_all(PLACE);
     fs::create_dir_all(format!("{PLACE}/links"))?;
     fs::set_permissions(format!("{PLACE}/links"), fs::Permissions::from_mode(0o777))?;
@@ -142,7 +145,7 @@ fn check(count: usize) -> Result<bool, Box<dyn Error>> {
     {
         fs::copy(&own, copy)?;
     }
-    fs::write("/proc/sys/kernel/pid_max", PIDS)?;
+    fs::write("/proc/sys/kernel/pid_max", SCARCE.to_string())?;
 
     let settings = Settings { lineage_key: KEY, ring: 1 << 22, ..Settings::default() };
     let mut plane = Plane::open(&settings)?;
@@ -155,7 +158,9 @@ fn check(count: usize) -> Result<bool, Box<dyn Error>> {
         .iter()
         .enumerate()
         .map(|(line, program)| {
-            Command::new(program).args(["spawner", &line.to_string(), &each.to_string()]).spawn()
+            Command::new(program)
+                .args([WORD, "spawner", &line.to_string(), &each.to_string()])
+                .spawn()
         })
         .collect::<Result<_, _>>()?;
     let pids: Vec<u32> = spawners.iter().map(Child::id).collect();
@@ -177,24 +182,30 @@ fn check(count: usize) -> Result<bool, Box<dyn Error>> {
     plane.drain(&mut seen)?;
     seen.drain(..).for_each(|seen| found.take(&seen, &pids));
 
-    let missing = each * LINES - found.right.min(each * LINES);
-    println!(
-        "{} of {} processes told of rightly, {} wrongly, {} lost by the plane's own count; {} numbers for \
-         them",
+    let wanted = each * LINES;
+    let said = format!(
+        "{} of {wanted} processes told of rightly, {} wrongly, {} counted as lost; {} numbers for them",
         found.right,
-        each * LINES,
         found.wrong.len(),
         found.lost,
         found.pids.len(),
     );
-    found.wrong.iter().take(20).for_each(|line| println!("WRONG {line}"));
-    let whole =
-        spawners.iter_mut().all(|spawner| spawner.wait().is_ok_and(|status| status.success()));
-    Ok(whole && found.wrong.is_empty() && missing as u64 == found.lost)
+    for spawner in &mut spawners {
+        let status = spawner.wait()?;
+        ensure!(status.success(), "{said}; a process that makes others ended with {status}");
+    }
+    if !found.wrong.is_empty() {
+        bail!("{said}:\n{}", found.wrong[..found.wrong.len().min(20)].join("\n"));
+    }
+    let missing = wanted.checked_sub(found.right).context("some were told of twice")?;
+    ensure!(u64::try_from(missing)? == found.lost, "{said}");
+    // There are not that many numbers.
+    ensure!(found.pids.len() < SCARCE, "{said}: none can have been given again");
+    Ok(said)
 }
 
 /// A filter per program: told to the engine of its number is what descends from it.
-fn filters(lines: &[String]) -> Result<Vec<u8>, Box<dyn Error>> {
+fn filters(lines: &[String]) -> Result<Vec<u8>> {
     let rules: Vec<Rule> = lines
         .iter()
         .enumerate()

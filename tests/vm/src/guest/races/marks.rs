@@ -5,15 +5,22 @@ use std::net::UdpSocket;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+use anyhow::{Result, ensure};
 use outrigger_api::Event;
 use outrigger_decision::rules::{Condition, Effect, Mark, Process};
 
-use crate::{Outcome, PLACE, Ruling, opens, rule, under};
+use super::{Ruling, opens, rule, under};
 
 /// How long the mark that ends stays, in seconds.
 const LIFETIME: u32 = 2;
+/// What is tried, by a process of its own each.
+const PARTS: [&str; 4] = ["reads", "inherits", "forgets", "file"];
+/// The word after which this program is one of them.
+pub(crate) const WORD: &str = "marked";
 
-pub(crate) fn run(mut ruling: Ruling, _: u64) -> Outcome {
+/// What each process does, below `place`.
+pub(super) fn run(ruling: &mut Ruling, place: &str) -> Result<String> {
+    let at = |name: &str| at(place, name);
     for file in ["secret", "brief", "other"] {
         std::fs::write(at(file), "content")?;
     }
@@ -32,29 +39,28 @@ pub(crate) fn run(mut ruling: Ruling, _: u64) -> Outcome {
         rule("touch", Event::FileSetattr, file_mark, under(&at("other"))),
         rule("seen", Event::FileOpen, Effect::Deny, seen),
     ])?;
-    for part in ["reads", "inherits", "forgets", "file"] {
-        let status = Command::new(std::env::current_exe()?).args(["child", part]).status()?;
-        if !status.success() {
-            return Err(format!("{part}: not as it should be").into());
-        }
-        println!("{part}: as it should be");
+    for part in PARTS {
+        let own = std::env::current_exe()?;
+        let status = Command::new(own).args([WORD, part, place]).status()?;
+        ensure!(status.success(), "{part}: not as it should be");
     }
-    if !connects() {
-        return Err("a process that read nothing is marked".into());
-    }
-    Ok(())
+    ensure!(connects(), "a process that read nothing is marked");
+    Ok(format!("{}: each as it should be", PARTS.join(", ")))
 }
 
-fn at(name: &str) -> String {
-    format!("{PLACE}/{name}")
+fn at(place: &str, name: &str) -> String {
+    format!("{place}/{name}")
 }
 
 /// What one process does that has no mark when it begins; ends with 1 if it is not treated as it should.
-pub(crate) fn child(part: &str) -> ExitCode {
+pub(super) fn child(part: &str, place: &str) -> ExitCode {
+    let at = |name: &str| at(place, name);
+    let reads = || opens(at("secret")).unwrap_or(false);
     let right = match part {
         "reads" => connects() && opens(at("other")).is_ok() && connects() && reads() && !connects(),
         "inherits" => {
-            let grandchild = || Command::new("/proc/self/exe").args(["child", "connects"]).status();
+            let words = [WORD, "connects", place];
+            let grandchild = || Command::new("/proc/self/exe").args(words).status();
             let free = grandchild().is_ok_and(|status| status.success());
             let bound = reads() && grandchild().is_ok_and(|status| !status.success());
             free && bound
@@ -79,10 +85,6 @@ pub(crate) fn child(part: &str) -> ExitCode {
         _ => false,
     };
     if right { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-}
-
-fn reads() -> bool {
-    opens(at("secret")).unwrap_or(false)
 }
 
 fn connects() -> bool {
