@@ -29,6 +29,8 @@ const START: Duration = Duration::from_secs(10);
 const START_EMULATED: Duration = Duration::from_secs(180);
 /// How long it may take to end.
 const END: Duration = Duration::from_secs(5);
+/// There it has programs in the kernel to take back as well.
+const END_EMULATED: Duration = Duration::from_secs(60);
 
 /// How long another process may take to come to an engine's place.
 const SWAP: Duration = Duration::from_secs(30);
@@ -369,7 +371,8 @@ impl Host {
             .chain(engines)
             .collect();
         send(self.keeper.id(), Signal::TERM)?;
-        let status = wait_for("the keeper's end", END, || Ok(self.keeper.try_wait()?))?;
+        let limit = if emulated() { END_EMULATED } else { END };
+        let status = wait_for("the keeper's end", limit, || Ok(self.keeper.try_wait()?))?;
         ensure!(status.success(), "the keeper ended with {status}\n{}", self.log());
         let left: Vec<String> =
             pids.into_iter().filter(|pid| proc::is_alive(*pid)).map(proc::describe).collect();

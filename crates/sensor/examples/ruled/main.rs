@@ -11,10 +11,9 @@
 mod measure;
 
 use std::error::Error;
-use std::path::Path;
 use std::process::ExitCode;
 
-use outrigger_api::{Event, EventSet, Mode};
+use outrigger_api::{Event, Mode};
 use outrigger_decision::rules::{
     Condition, Effect, LineageKey, MarkNames, Pattern, Rule, Source, Text, compile,
 };
@@ -76,14 +75,6 @@ struct Ruling {
 }
 
 impl Ruling {
-    /// Puts a set in force, for the events that it is about.
-    fn enforce(&mut self, rules: &[Rule]) -> Outcome {
-        self.replace(rules)?;
-        let events: EventSet = rules.iter().flat_map(|rule| rule.events.iter().copied()).collect();
-        self.plane.attach(EventSet::EMPTY, events)?;
-        Ok(())
-    }
-
     /// Puts a set in force in place of the one before.
     fn replace(&mut self, rules: &[Rule]) -> Outcome {
         self.generation += 1;
@@ -109,13 +100,4 @@ fn rule(name: &str, event: Event, effect: Effect, when: Condition) -> Rule {
 /// The object's path begins so.
 fn under(folder: &str) -> Condition {
     Condition::Text { place: Text::Path, is: Pattern::Begins(folder.to_owned()) }
-}
-
-/// Whether a file can be opened. Another error than being refused is one.
-fn opens(path: impl AsRef<Path>) -> std::io::Result<bool> {
-    match std::fs::File::open(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.raw_os_error() == Some(libc::EPERM) => Ok(false),
-        Err(error) => Err(error),
-    }
 }

@@ -3,6 +3,7 @@
 
 use std::fs::{self, hard_link, remove_file, rename};
 use std::io;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,8 @@ struct Tally<'a> {
     looks: AtomicU64,
     opened: AtomicU64,
     denied: AtomicU64,
+    /// What was wrong first, and how often that file had been looked at in its place.
+    first: OnceLock<String>,
 }
 
 impl Tally<'_> {
@@ -31,14 +34,15 @@ impl Tally<'_> {
         format!("{}/{name}", self.place)
     }
 
-    /// Opens a file that must be refused, or must not.
-    fn expect(&self, path: &str, allowed: bool) -> io::Result<()> {
+    /// Opens a file, for the so manieth time in its place, that must be refused, or must not.
+    fn expect(&self, path: &str, allowed: bool, time: usize) -> io::Result<()> {
         self.looks.fetch_add(1, Ordering::Relaxed);
         match (opens(path)?, allowed) {
             (true, false) => self.opened.fetch_add(1, Ordering::Relaxed),
             (false, true) => self.denied.fetch_add(1, Ordering::Relaxed),
             _ => return Ok(()),
         };
+        let _ = self.first.set(format!("{path}, look {time}"));
         Ok(())
     }
 
@@ -67,6 +71,7 @@ pub(super) fn run(ruling: &mut Ruling, place: &str, length: Duration) -> Result<
         looks: AtomicU64::default(),
         opened: AtomicU64::default(),
         denied: AtomicU64::default(),
+        first: OnceLock::new(),
     };
     for folder in ["denied", "fine", "fine/folder", "left", "right", "bound", "bound-fine"] {
         fs::create_dir(tally.at(folder))?;
@@ -105,7 +110,7 @@ pub(super) fn run(ruling: &mut Ruling, place: &str, length: Duration) -> Result<
     let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let (looks, opened, denied) = (count(&tally.looks), count(&tally.opened), count(&tally.denied));
     let said = format!("{looks} opens: {opened} wrongly opened, {denied} wrongly denied");
-    ensure!((opened, denied) == (0, 0), "{said}");
+    ensure!((opened, denied) == (0, 0), "{said}; first {:?}", tally.first.get());
     ensure!(looks > LOOKS_MIN, "{said}: too few to say anything");
     Ok(said)
 }
@@ -119,7 +124,7 @@ fn until_over(tally: &Tally<'_>, mover: Mover) -> io::Result<()> {
 
 /// Twice each, so that the second time what was kept decides.
 fn look(tally: &Tally<'_>, path: &str, allowed: bool) -> io::Result<()> {
-    (0..4).try_for_each(|_| tally.expect(path, allowed))
+    (0..4).try_for_each(|time| tally.expect(path, allowed, time))
 }
 
 fn what_stays(tally: &Tally<'_>) -> io::Result<()> {
