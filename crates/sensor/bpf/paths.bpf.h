@@ -9,7 +9,9 @@
  * itself says; they are of the mount by which the file was found.
  *
  * Nothing is locked. The sequence numbers of the kernel's rename_lock and mount_lock are read before and
- * after, and the walk is done again if one has moved; what moves through every try is unknown.
+ * after, and the walk is done again if one has moved. What moves through every try is as the last walk
+ * found it, and not kept: anybody can rename something somewhere all the time, and must not by that take
+ * the names away that rules ask for. Only who moves the file itself can have it seen between two places.
  */
 #ifndef OUTRIGGER_PATHS_BPF_H
 #define OUTRIGGER_PATHS_BPF_H
@@ -233,7 +235,7 @@ static __always_inline int find_path(struct facts *f, struct spot *from, __u32 b
 	f->walk.end = WALK_ON;
 	/* The last try counts as one that something moved in. */
 	if (bpf_loop(WALK_TRIES, try_walk, &walking, 0) == WALK_TRIES)
-		return 0;
+		f->state &= ~FACTS_STABLE;
 	return f->walk.end == WALK_TOP && f->walk.at < FACTS_PATH;
 }
 
