@@ -137,7 +137,19 @@ fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8], max: usize) -> Result<T, Re
     if bytes.len() > max {
         return Err(ReadingError::TooLong { length: bytes.len(), max });
     }
-    serde_json::from_slice(bytes).map_err(|error| ReadingError::Garbled(error.to_string()))
+    serde_json::from_slice(bytes).map_err(|error| ReadingError::Garbled(garbled(&error)))
+}
+
+/// What the parser says, short and safe to print: it repeats what it was given.
+fn garbled(error: &serde_json::Error) -> String {
+    let said = shown(&error.to_string());
+    match said.char_indices().nth(GARBLED_SHOWN) {
+        Some((at, _)) => {
+            let (line, column) = (error.line(), error.column());
+            format!("{}… at line {line} column {column}", &said[..at])
+        }
+        None => said,
+    }
 }
 
 /// What host and compiler say to each other does not hold together.
@@ -178,6 +190,9 @@ pub struct PolicyError {
     /// The limit that it is over.
     pub limit: Option<Box<str>>,
 }
+
+/// Longest part of what the JSON parser says that is passed on, in characters.
+const GARBLED_SHOWN: usize = 300;
 
 /// Longest part of a line that an error shows, in characters.
 const SHOWN: usize = 120;
@@ -347,6 +362,16 @@ mod tests {
                 assert!(!error.to_string().contains('\u{1b}'), "{error}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_answer_is_told_short_and_safe_to_print() {
+        let moves = Answer::parse(b"{\"re\x7f\xe2\x80\xaed\": {}}").expect_err("no answer");
+        let long = format!("{{\"{}\": {{}}}}", "r".repeat(100_000));
+        let long = Answer::parse(long.as_bytes()).expect_err("no answer").to_string();
+
+        assert!(moves.to_string().contains("`re\u{fffd}\u{fffd}d`"), "{moves}");
+        assert!(long.len() < 400 && long.ends_with("at line 1 column 100003"), "{long}");
     }
 
     #[test]
