@@ -2,17 +2,19 @@
 //! binding and sending by TCP and UDP. In a group of the test's own, which this process is moved to, so
 //! that nothing else of the machine is looked at.
 
+mod rules;
+
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use outrigger_api::{Event, EventSet, Mode};
 use outrigger_decision::rules::{
-    Cidr, Comparison, Condition, Effect, LineageKey, MarkNames, Number, Pattern, Process, Rule,
-    Source, Text, compile,
+    Cidr, Comparison, Condition, Effect, LineageKey, MarkNames, Number, Process, Rule, Source,
+    compile,
 };
 use outrigger_sensor::notice::{Notice, RuleOutcome, Seen};
 use outrigger_sensor::plane::{Plane, Settings};
@@ -120,31 +122,55 @@ fn descends(program: &str) -> Condition {
     Condition::Descends { process: Process::Subject, program: program.to_owned() }
 }
 
-/// Has one rule deny `event` where all `conditions` hold.
-fn deny(plane: &mut Plane, event: Event, mode: Mode, conditions: Vec<Condition>) {
-    let rule = Rule {
-        name: "no".to_owned(),
+/// A rule on `event` where all `conditions` hold.
+fn rule(name: &str, effect: Effect, event: Event, conditions: Vec<Condition>) -> Rule {
+    Rule {
+        name: name.to_owned(),
         source: Source::Administrator,
-        mode,
-        effect: Effect::Deny,
+        mode: Mode::Enforce,
+        effect,
         events: vec![event],
         when: Condition::All(conditions),
-    };
+    }
+}
+
+/// Puts these rules in force, which has the marks of the set before.
+fn enforce(plane: &mut Plane, rules: &[Rule], before: &MarkNames) -> MarkNames {
     // No two sets may have one generation: what is kept of the one would count for the other.
     static GENERATION: AtomicU64 = AtomicU64::new(1);
     let generation = GENERATION.fetch_add(1, Ordering::Relaxed);
-    let set = compile(&[rule], &LineageKey(KEY), generation, &MarkNames::default());
-    let set = set.expect("it compiles");
+    let set = compile(rules, &LineageKey(KEY), generation, before).expect("it compiles");
     plane.set_rules(set.image.bytes()).expect("the kernel takes it");
-    plane.attach(EventSet::EMPTY, EventSet::EMPTY.with(event)).expect("it attaches");
+    let events = rules.iter().flat_map(|rule| rule.events.iter().copied()).collect();
+    plane.attach(EventSet::EMPTY, events).expect("it attaches");
+    set.marks
 }
 
-fn connects(address: IpAddr, port: u16) -> io::Result<()> {
+/// Has one rule deny `event` where all `conditions` hold.
+fn deny(plane: &mut Plane, event: Event, conditions: Vec<Condition>) {
+    let rule = rule("no", Effect::Deny, event, conditions);
+    enforce(plane, &[rule], &MarkNames::default());
+}
+
+/// A socket that may connect and send to `address`.
+fn socket_for(address: IpAddr) -> io::Result<UdpSocket> {
     let local: IpAddr = match address {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    UdpSocket::bind((local, 0))?.connect((address, port))
+    UdpSocket::bind((local, 0))
+}
+
+fn connects(address: IpAddr, port: u16) -> io::Result<()> {
+    socket_for(address)?.connect((address, port))
+}
+
+fn binds(address: IpAddr, port: u16) -> io::Result<()> {
+    UdpSocket::bind((address, port)).map(drop)
+}
+
+fn sends(address: IpAddr, port: u16) -> io::Result<()> {
+    socket_for(address)?.send_to(b"x", (address, port)).map(drop)
 }
 
 fn is_refused(result: io::Result<()>) -> bool {
@@ -200,67 +226,16 @@ fn a_datagram_without_a_connection_and_an_address_of_its_own_are_told() {
 }
 
 #[test]
-fn a_rule_denies_where_address_port_user_and_lineage_are_as_it_says() {
-    let Some((mut plane, _group)) = plane() else { return };
-    let (port, program) = (40_001, own_program());
-    let rule = |user, port, network, program: &str| {
-        vec![
-            number(Number::SubjectUid, user),
-            number(Number::Port, port),
-            within(network, 8),
-            descends(program),
-        ]
-    };
-    let mut denies = |conditions| {
-        deny(&mut plane, Event::NetConnect, Mode::Enforce, conditions);
-        is_refused(connects(HERE, port))
-    };
-
-    assert!(denies(rule(0, u64::from(port), "127.0.0.0", &program)));
-    assert!(!denies(rule(1000, u64::from(port), "127.0.0.0", &program)));
-    assert!(!denies(rule(0, 40_002, "127.0.0.0", &program)));
-    assert!(!denies(rule(0, u64::from(port), "10.0.0.0", &program)));
-    assert!(!denies(rule(0, u64::from(port), "127.0.0.0", "/usr/bin/other")));
-    assert!(denies(vec![Condition::Text {
-        place: Text::Exe,
-        is: Pattern::Ends(program.rsplit('/').next().expect("it has a name").to_owned()),
-    }]));
-}
-
-#[test]
-fn an_ipv4_address_in_ipv6_is_denied_as_what_it_is() {
-    let Some((mut plane, _group)) = plane() else { return };
-    deny(&mut plane, Event::NetConnect, Mode::Enforce, vec![within("127.0.0.0", 8)]);
-
-    let mapped = IpAddr::V6(Ipv4Addr::LOCALHOST.to_ipv6_mapped());
-
-    assert!(is_refused(connects(mapped, 9)));
-    assert!(!is_refused(connects(Ipv6Addr::LOCALHOST.into(), 9)));
-}
-
-#[test]
 fn what_is_only_watched_is_told_and_goes_on() {
     let Some((mut plane, _group)) = plane() else { return };
     let conditions = vec![number(Number::Port, 40_003)];
-    deny(&mut plane, Event::NetConnect, Mode::Monitor, conditions);
+    let watched = rule("watched", Effect::Deny, Event::NetConnect, conditions);
+    let watched = Rule { mode: Mode::Monitor, ..watched };
+    enforce(&mut plane, &[watched], &MarkNames::default());
 
     assert!(!is_refused(connects(HERE, 40_003)));
     let told = told(&mut plane, Event::NetConnect, 40_003);
 
     let outcomes: Vec<_> = told.iter().map(|notice| notice.ruled.map(|by| by.outcome)).collect();
     assert_eq!(outcomes, [Some(RuleOutcome::WouldDeny)]);
-}
-
-#[test]
-fn binding_and_sending_are_denied_too() {
-    let Some((mut plane, _group)) = plane() else { return };
-    let from = UdpSocket::bind(FREE).expect("a port");
-    let to = SocketAddr::from(([127, 0, 0, 1], 40_004));
-
-    deny(&mut plane, Event::NetSend, Mode::Enforce, vec![number(Number::Port, 40_004)]);
-    assert!(is_refused(from.send_to(b"x", to).map(drop)));
-
-    deny(&mut plane, Event::NetBind, Mode::Enforce, vec![number(Number::Port, 40_004)]);
-    assert!(is_refused(UdpSocket::bind(to).map(drop)));
-    assert!(!is_refused(UdpSocket::bind(FREE).map(drop)));
 }

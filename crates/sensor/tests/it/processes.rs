@@ -399,7 +399,7 @@ fn after_a_double_fork_the_parent_is_the_one_that_forked() {
 }
 
 /// Has this very program run one of its ignored tests in a process of its own.
-fn again(test: &str) -> Child {
+pub(crate) fn again(test: &str) -> Child {
     let mut command = Command::new(std::env::current_exe().expect("it has a path"));
     command.args(["--exact", "--ignored", "--quiet", test]);
     command.stdout(Stdio::null()).spawn().expect("it starts")
