@@ -236,13 +236,14 @@ impl Host {
         let leases = limit.saturating_sub(FIXED_DESCRIPTORS).saturating_sub(2 * in_flight_max);
         let leases = if config.cache.enabled { leases.min(config.cache.max_files) } else { 0 };
         let policies = Policies::new(&config);
-        let core = Core::new(engines, policies.clone(), in_flight_max as usize);
+        let policy = policy::InForce::recall(&config);
+        let mut core = Core::new(engines, policies.clone(), in_flight_max as usize);
+        core.rule_names = policy.names.clone();
         let facts: Vec<Facts> = Event::ALL
             .iter()
             .map(|&event| facts(policies.of(event), &core, event, leases))
             .collect();
         let budgets = Event::askable().map(|event| facts[event.index()].budget);
-        let policy = policy::InForce::recall(&config);
         let names = manifests.iter().map(|manifest| manifest.name.clone()).collect();
         let every = Mask::of(Event::askable().collect());
         Ok(Self {
@@ -251,6 +252,7 @@ impl Host {
             keys: KeyMaterial::look_up(shared.origin.as_fd(), &config.state_dir),
             guard: guard::Guard::new(&config, &manifests),
             history: History::new(names),
+            shadows: Shadows::new(policy.names.clone()).context("cannot make a doorbell")?,
             policy,
             plane: OnceLock::new(),
             recorder: Recorder::start(
@@ -275,7 +277,6 @@ impl Host {
             bells_seen: AtomicU64::new(0),
             verdicts: Mutex::default(),
             watched: AtomicU64::new(0),
-            shadows: Shadows::new().context("cannot make a doorbell")?,
             alarm: AtomicU64::new(0),
             shortest_budget: budgets.min().unwrap_or(clock::ms(50)),
             in_flight_max,

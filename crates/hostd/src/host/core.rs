@@ -36,9 +36,9 @@ use super::empty::EmptyContent;
 use super::engines::{Engine, Link, Presence};
 use super::history::{Decider, EntryVote};
 use super::ledger::{self, Ending};
-use super::policy::Ruling;
+use super::policy::{RuleNames, Ruling};
 
-pub(crate) use self::tell::{Decided, Ear, RuleNames, tell_one};
+pub(crate) use self::tell::{Decided, Ear, tell_one};
 pub(crate) use super::shadows::Judged;
 
 /// Cases in engines' hands at a time. Enough to keep eight openers and two processors busy; small, since
@@ -175,6 +175,7 @@ pub(crate) struct Core {
     news: Vec<News>,
     /// An engine is to be told of a loss.
     owing: bool,
+    /// What the rules are called that engines are told of.
     pub(crate) rule_names: RuleNames,
 }
 

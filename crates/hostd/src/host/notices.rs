@@ -141,12 +141,6 @@ fn missing(events: EventSet) -> Seen {
 }
 
 impl Host {
-    /// Says what the rules of a set are called, in their order, before a sensor can tell what they decided.
-    pub(crate) fn name_rules(&self, generation: u64, names: Vec<String>) {
-        self.name_rules_to_shadows(generation, names.clone());
-        lock(&self.core).rule_names.switch(generation, names);
-    }
-
     /// Tells the engines of `seen`; whether one is owed a gap.
     fn tell(&self, seen: &[Seen]) -> bool {
         let mut owes = false;

@@ -225,7 +225,7 @@ impl Host {
         };
         let value = json!({
             "event": notice.event.name(),
-            "rule": self.policy.name(ruled.generation, ruled.rule),
+            "rule": self.policy.names.of(ruled).as_deref(),
             "generation": ruled.generation,
             "denied": ruled.outcome == RuleOutcome::Denied,
             "pid": notice.pid,

@@ -11,6 +11,7 @@
 
 pub(crate) mod child;
 pub(crate) mod folder;
+mod names;
 mod question;
 mod set;
 mod subject;
@@ -23,6 +24,7 @@ use outrigger_api::settings::HostConfig;
 use outrigger_decision::rules::{LineageKey, MarkNames, Rule};
 use outrigger_sensor::notice::RuleOutcome;
 
+pub(crate) use self::names::RuleNames;
 pub(crate) use self::question::{Asked, Ruling};
 pub(crate) use self::set::{Kept, RuleSet};
 pub(crate) use self::subject::Identity;
@@ -30,8 +32,6 @@ use super::keepsakes::Keepsakes;
 
 /// The name under which the last good set is kept.
 pub(crate) const KEPT: &str = "policy.json";
-/// Sets whose rules' names are kept after them.
-const PAST: usize = 4;
 
 /// The set in force, replaced as a whole.
 #[derive(Debug)]
@@ -42,8 +42,8 @@ pub(crate) struct InForce {
     counts: [AtomicU64; 3],
     /// The secret of lineages, the same for every set of this host and for the kernel.
     key: LineageKey,
-    /// Sets that were in force before, the last one first: what they decided may still be on its way.
-    past: Mutex<Vec<Arc<RuleSet>>>,
+    /// What the rules of this set and those before it are called.
+    pub(crate) names: RuleNames,
     tells: Mutex<Vec<Rule>>,
 }
 
@@ -70,12 +70,14 @@ impl InForce {
 
     fn new(set: RuleSet, key: LineageKey) -> Self {
         let generation = AtomicU64::new(set.generation);
+        let names = RuleNames::default();
+        names.add(set.generation, set.names());
         Self {
             set: RwLock::new(Arc::new(set)),
             generation,
             counts: Default::default(),
             key,
-            past: Mutex::default(),
+            names,
             tells: Mutex::default(),
         }
     }
@@ -89,11 +91,7 @@ impl InForce {
     pub(crate) fn replace(&self, set: Arc<RuleSet>) {
         let mut place = self.set.write().unwrap_or_else(PoisonError::into_inner);
         self.generation.store(set.generation, Ordering::Release);
-        let before = std::mem::replace(&mut *place, set);
-        drop(place);
-        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        past.truncate(PAST - 1);
-        past.insert(0, before);
+        *place = set;
     }
 
     /// The number of the set in force.
@@ -131,14 +129,6 @@ impl InForce {
             RuleOutcome::WouldDeny => 2,
         };
         self.counts[which].fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The name of a rule in the set of this generation, if that is in force or was a moment ago.
-    pub(crate) fn name(&self, generation: u64, rule: u16) -> Option<String> {
-        let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
-        let current = self.current();
-        let set = past.iter().chain([&current]).find(|set| set.generation == generation)?;
-        set.name(rule).map(|(name, _)| name.to_string())
     }
 
     /// The rules by which engines are told of what they want, which every set has from now on.

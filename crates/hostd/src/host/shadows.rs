@@ -34,6 +34,7 @@ use self::plane::{Plane, Tally};
 use super::core::{Decided, Intake};
 use super::engines::Link;
 use super::history::{Decider, EntryVote};
+use super::policy::RuleNames;
 use super::{Host, lock, verdicts};
 
 /// The shortest time from one look to the next.
@@ -100,17 +101,17 @@ impl AsFd for Held {
 }
 
 impl Shadows {
-    /// Of nothing in shadow.
+    /// Of nothing in shadow, which is told of rules by these names.
     ///
     /// # Errors
     ///
     /// If no doorbell can be made.
-    pub(super) fn new() -> std::io::Result<Self> {
+    pub(super) fn new(rule_names: RuleNames) -> std::io::Result<Self> {
         Ok(Self {
             count: AtomicUsize::new(0),
             copies: std::sync::Mutex::default(),
             held: Arc::new(()),
-            plane: std::sync::Mutex::default(),
+            plane: std::sync::Mutex::new(Plane::new(rule_names)),
             bell: Doorbell::new()?,
         })
     }
@@ -278,11 +279,6 @@ impl Host {
         self.shadows.leave(Copied::Question(Box::new(shown)));
     }
 
-    /// What rules are called that those in shadow are told of.
-    pub(super) fn name_rules_to_shadows(&self, generation: u64, names: Vec<String>) {
-        lock(&self.shadows.plane).rule_names.switch(generation, names);
-    }
-
     /// Tells those in shadow what engines were told.
     pub(super) fn tell_shadows(&self, seen: &[Seen], now: u64) {
         if !self.shadows.is_empty() {
@@ -366,7 +362,7 @@ mod tests {
 
     #[test]
     fn who_answers_never_waits_to_leave_a_copy_and_leaves_a_bounded_number() {
-        let shadows = Shadows::new().expect("a doorbell");
+        let shadows = Shadows::new(RuleNames::default()).expect("a doorbell");
         let held = lock(&shadows.copies);
         shadows.leave(told());
         drop(held);
@@ -379,7 +375,7 @@ mod tests {
 
     #[test]
     fn a_bounded_number_of_descriptors_is_kept_and_each_is_given_back() {
-        let shadows = Shadows::new().expect("a doorbell");
+        let shadows = Shadows::new(RuleNames::default()).expect("a doorbell");
         let file = tempfile::tempfile().expect("a file");
         let number = file.as_raw_fd();
 

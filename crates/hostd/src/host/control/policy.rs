@@ -154,7 +154,7 @@ impl Control {
     fn put_in_force(&mut self, set: Arc<RuleSet>, took: Duration) -> Result<String, String> {
         let host = Arc::clone(&self.host);
         let before = host.policy.generation();
-        host.name_rules(set.generation, set.compiled.rules.clone());
+        host.policy.names.add(set.generation, set.names());
         if let Some(plane) = host.plane.get().filter(|plane| plane.is_loaded()) {
             plane.put(&set).map_err(|error| format!("the kernel does not take them: {error}"))?;
         }

@@ -10,12 +10,13 @@ use outrigger_api::settings::Fields;
 use outrigger_api::{Answer, CaseId, EventSet, FailureReason, Loss, LossCause, Lost};
 use outrigger_decision::EngineIndex;
 use outrigger_dock::Told;
-use outrigger_sensor::notice::{Notice, Ruled, Seen};
+use outrigger_sensor::notice::{Notice, Seen};
 use zerocopy::FromZeros as _;
 
 use super::{Core, News};
 use crate::host::engines::{Engine, Link, Presence};
 use crate::host::ledger::Books;
+use crate::host::policy::RuleNames;
 
 /// What was decided of an operation that an engine is told of.
 #[derive(Debug, Clone, Copy)]
@@ -145,27 +146,6 @@ fn wanted(notice: &Notice, number: usize) -> bool {
     notice.wanted.is_none_or(|wanted| bit.is_some_and(|bit| wanted & bit != 0))
 }
 
-/// The names of the rules of the sets that a notice may still speak of: the one in force and the one before.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct RuleNames {
-    sets: [(u64, Vec<String>); 2],
-}
-
-impl RuleNames {
-    /// From now on the set of this generation is in force, with rules of these names in their order.
-    pub(crate) fn switch(&mut self, generation: u64, names: Vec<String>) {
-        self.sets.swap(0, 1);
-        self.sets[0] = (generation, names);
-    }
-
-    /// What the rule that decided is called.
-    pub(crate) fn of(&self, ruled: Ruled) -> Option<&str> {
-        let (_, names) =
-            self.sets.iter().find(|(generation, _)| *generation == ruled.generation)?;
-        names.get(usize::from(ruled.rule)).map(String::as_str)
-    }
-}
-
 /// Writes one notice for an engine that wants `fields`; the record's length.
 fn write(
     notice: &Notice,
@@ -222,11 +202,12 @@ fn write(
     header.present = bits.into();
     let [path, new_path] =
         [&notice.path, &notice.new_path].map(|path| path.as_deref().filter(|_| fields.path));
+    let rule = notice.ruled.and_then(|ruled| names.of(ruled));
     let arguments = Arguments {
         target: notice.target,
         target_pid: (notice.target_pid != 0).then_some(notice.target_pid),
         ruled: notice.ruled.map(|ruled| ruled.outcome),
-        rule: notice.ruled.and_then(|ruled| names.of(ruled)),
+        rule: rule.as_deref(),
         ..Arguments::default()
     };
     let arguments = match fields.arguments {
@@ -257,7 +238,7 @@ mod tests {
 
     use outrigger_api::Event;
     use outrigger_api::record::notice::{NOTICE_MAX, NoticeRecord, RingRecord};
-    use outrigger_sensor::notice::Endpoint;
+    use outrigger_sensor::notice::{Endpoint, Ruled};
 
     use super::*;
 
@@ -275,9 +256,9 @@ mod tests {
     }
 
     fn told(notice: &Notice, fields: Fields) -> NoticeRecord {
-        let mut names = RuleNames::default();
-        names.switch(3, vec!["first".to_owned(), "no-dns".to_owned()]);
-        names.switch(4, vec!["another".to_owned()]);
+        let names = RuleNames::default();
+        names.add(3, vec!["first".into(), "no-dns".into()]);
+        names.add(4, vec!["another".into()]);
         let mut record = [0; NOTICE_MAX];
         let len = write(notice, None, fields, &names, 9, &mut record);
         match RingRecord::parse(&record[..len]) {

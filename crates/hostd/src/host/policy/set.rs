@@ -148,6 +148,11 @@ impl RuleSet {
         self.names.get(usize::from(rule))
     }
 
+    /// The names of all, by their numbers.
+    pub(crate) fn names(&self) -> Vec<Arc<str>> {
+        self.names.iter().map(|(name, _)| Arc::clone(name)).collect()
+    }
+
     /// Rules that would deny and are not enforced.
     pub(crate) fn monitored(&self) -> usize {
         let watched = |rule: &&Rule| rule.effect == Effect::Deny && rule.mode == Mode::Monitor;

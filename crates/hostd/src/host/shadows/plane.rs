@@ -14,8 +14,9 @@ use outrigger_sensor::notice::Seen;
 
 use super::Shown;
 use super::pairs::{Pair, Pairs};
-use crate::host::core::{Decided, Ear, News, RuleNames, tell_one, write};
+use crate::host::core::{Decided, Ear, News, tell_one, write};
 use crate::host::engines::Link;
+use crate::host::policy::RuleNames;
 
 /// Verdicts that are taken from one at a look.
 pub(super) const VERDICTS_MAX: usize = 64;
@@ -63,7 +64,7 @@ pub(crate) struct Wants {
 pub(super) struct Plane {
     shadows: Vec<Option<Box<Shadow>>>,
     news: Vec<News>,
-    pub(super) rule_names: RuleNames,
+    rule_names: RuleNames,
 }
 
 /// A version in shadow, docked.
@@ -95,6 +96,11 @@ struct Broken {
 }
 
 impl Plane {
+    /// Of nothing in shadow, which is told of rules by these names.
+    pub(super) fn new(rule_names: RuleNames) -> Self {
+        Self { rule_names, ..Self::default() }
+    }
+
     /// A version of the engine is shown what it `wants` from now on. One before it is forgotten.
     pub(super) fn begin(&mut self, index: EngineIndex, link: Link, wants: Wants, now: u64) {
         self.end(index);
