@@ -173,6 +173,20 @@ pub enum Number {
 }
 
 impl Number {
+    /// Every one, in the order of their places.
+    pub const ALL: [Self; Place::NUMBERS] = [
+        Self::SubjectUid,
+        Self::SubjectGid,
+        Self::TargetUid,
+        Self::TargetGid,
+        Self::Owner,
+        Self::PathKnown,
+        Self::Family,
+        Self::Port,
+        Self::Value0,
+        Self::Value1,
+    ];
+
     /// Its place.
     pub const fn place(self) -> Place {
         match self {
@@ -204,6 +218,10 @@ pub enum Text {
 }
 
 impl Text {
+    /// Every one, in the order of their places.
+    pub const ALL: [Self; Place::TEXTS_END - Place::FIRST_TEXT] =
+        [Self::Exe, Self::Cgroup, Self::Path, Self::TargetExe, Self::NewPath, Self::Text];
+
     /// Its place.
     pub const fn place(self) -> Place {
         match self {
@@ -229,5 +247,19 @@ mod names {
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Event>, D::Error> {
         let names = Vec::<String>::deserialize(from)?;
         names.iter().map(|name| name.parse().map_err(D::Error::custom)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_are_those_of_every_place_in_order() {
+        let numbers = Number::ALL.map(|number| number.place() as usize);
+        let texts = Text::ALL.map(|text| text.place() as usize);
+
+        assert!(numbers.into_iter().eq(0..Place::NUMBERS));
+        assert!(texts.into_iter().eq(Place::FIRST_TEXT..Place::TEXTS_END));
     }
 }

@@ -25,21 +25,6 @@ pub(crate) struct Case {
     pub(crate) object_marks: Vec<String>,
 }
 
-const ALL_NUMBERS: [Number; 10] = [
-    Number::SubjectUid,
-    Number::SubjectGid,
-    Number::TargetUid,
-    Number::TargetGid,
-    Number::Owner,
-    Number::PathKnown,
-    Number::Family,
-    Number::Port,
-    Number::Value0,
-    Number::Value1,
-];
-const ALL_TEXTS: [Text; 6] =
-    [Text::Exe, Text::Cgroup, Text::Path, Text::TargetExe, Text::NewPath, Text::Text];
-
 impl Case {
     /// An event that one of `policies` is about, mostly, or any other.
     pub(crate) fn random(random: &mut Random, policies: &[Policy]) -> Self {
@@ -61,11 +46,11 @@ impl Case {
             let argument = arguments(event).iter().find(|one| one.place == number.place());
             number == Number::PathKnown || argument.is_some_and(|one| one.kind == Kind::Bool)
         };
-        for number in ALL_NUMBERS.into_iter().filter(|number| has(event, number.place())) {
+        for number in Number::ALL.into_iter().filter(|number| has(event, number.place())) {
             let value = if is_flag(number) { random.next() % 2 } else { near_number(random) };
             case.numbers.push((number, value));
         }
-        for text in ALL_TEXTS.into_iter().filter(|text| has(event, text.place())) {
+        for text in Text::ALL.into_iter().filter(|text| has(event, text.place())) {
             case.texts.push((text, near_text(random)));
         }
         match event.object() {
