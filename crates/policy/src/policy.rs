@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::str::FromStr;
 
-use cedar_policy::{PolicyId, PolicySet, ValidationMode, Validator};
+use cedar_policy::{PolicyId, PolicySet, ValidationMode, ValidationWarning, Validator};
 use cedar_policy_core::ast::{ActionConstraint, Policy};
 use cedar_policy_core::parser::Loc;
 use miette::Diagnostic;
@@ -92,11 +92,15 @@ fn validate(sets: &[(Piece<'_>, PolicySet)]) -> Result<(), Vec<PolicyError>> {
         let mut all: Vec<Found<'_>> = errors.collect();
         // What Cedar warns of besides follows from its errors more often than not.
         if all.is_empty() {
-            all.extend(result.validation_warnings().map(|one| found(one, loc(one.policy_id()))));
+            all.extend(result.validation_warnings().map(|one| Found {
+                follows: matches!(one, ValidationWarning::ImpossiblePolicy(_)),
+                ..found(one, loc(one.policy_id()))
+            }));
         }
         work = work.saturating_add(all.len().saturating_mul(piece.text.len()));
-        // A policy about many events is wrong in each: that is one error.
-        all.sort_by_key(|one| one.place);
+        // A policy about many events is wrong in each: that is one error, and always the same one. Cedar
+        // gives them in any order.
+        all.sort_by_cached_key(|one| (one.place, one.follows, one.what.to_string()));
         all.dedup_by_key(|one| one.place);
         told.extend(all.iter().take(ERRORS_MAX).map(|one| said(piece, one.what, one.policy)));
     }
@@ -109,13 +113,15 @@ struct Found<'a> {
     place: (usize, usize),
     what: &'a dyn Diagnostic,
     policy: Option<&'a Loc>,
+    /// It may only say what follows from something else at that place.
+    follows: bool,
 }
 
 fn found<'a>(what: &'a dyn Diagnostic, policy: Option<&'a Loc>) -> Found<'a> {
     let label = what.labels().and_then(|mut labels| labels.next());
     let place = label.map(|label| (label.offset(), label.offset().saturating_add(label.len())));
     let place = place.or_else(|| policy.map(|policy| (policy.start(), policy.end())));
-    Found { place: place.unwrap_or_default(), what, policy }
+    Found { place: place.unwrap_or_default(), what, policy, follows: false }
 }
 
 /// A rule, what `@id` calls it, and where it stands.

@@ -51,6 +51,16 @@ fn an_attribute_that_there_is_not_is_refused_with_the_one_that_was_meant() {
 }
 
 #[test]
+fn what_is_wrong_for_objects_of_several_kinds_is_refused_by_the_same_words_each_time() {
+    // A file, an endpoint and the machine have no such attribute, each with another one that is near.
+    let text = "forbid (principal, action, resource) when { resource.exe == \"/bin/sh\" };";
+
+    let told: Vec<String> = (0..16).map(|_| refused(text).0).collect();
+
+    assert!(told.iter().all(|one| *one == told[0]), "{told:#?}");
+}
+
+#[test]
 fn an_event_that_there_is_not_is_refused() {
     let text = "forbid (principal, action == Action::\"file.opne\", resource);";
 
