@@ -18,6 +18,8 @@ pub mod memory;
 pub mod mounts;
 pub mod package;
 pub mod plane;
+#[cfg(feature = "policy_text")]
+pub mod policy_text;
 pub mod record;
 pub mod recording;
 pub mod release;

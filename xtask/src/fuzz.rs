@@ -20,8 +20,9 @@ struct Target {
     dictionary: Option<&'static str>,
 }
 
-/// The target that a feature of the same name builds, with YARA-X: as much work as all others together.
-const YARA: &str = "yara";
+/// The targets that a feature of the same name builds, with YARA-X and with Cedar: each is as much work as
+/// all others together.
+const FEATURES: [&str; 2] = ["yara", "policy_text"];
 
 const TARGETS: &[Target] = &[
     target("manifest", "engine manifest", 16_384, Some("settings")),
@@ -33,7 +34,7 @@ const TARGETS: &[Target] = &[
     target("frame", "control frames and handshake", 8_256, None),
     target("request", "operator's requests", 12_288, Some("request")),
     target("hashlist", "hash lists", 16_384, None),
-    target(YARA, "YARA rules", 4_096, Some("yara")),
+    target("yara", "YARA rules", 4_096, Some("yara")),
     target("fanotify", "fanotify event buffers", 4_096, None),
     target("changes", "fanotify records of changes", 8_192, None),
     target("plane", "records of the programs at the kernel's hooks", 8_704, None),
@@ -46,6 +47,7 @@ const TARGETS: &[Target] = &[
     target("log", "engines' log lines", 8_192, None),
     target("rules_image", "compiled sets of rules", 8_192, None),
     target("rules_json", "rules that were read", 16_384, Some("rules")),
+    target("policy_text", "policies", 4_096, Some("policy")),
 ];
 
 const fn target(
@@ -87,12 +89,12 @@ pub(crate) fn run(root: &Path, seconds: u32, chosen: &[String]) -> Result<String
     let programs = build(root, &targets)?;
     let mut findings = Vec::new();
     for target in &targets {
-        tell(&format!("fuzz: {:8}  {}, {seconds} s", target.name, target.what))?;
+        tell(&format!("fuzz: {:11}  {}, {seconds} s", target.name, target.what))?;
         let outcome = fuzz(root, target, &programs.join(target.name), seconds)?;
         let Outcome { runs, edges, corpus, finding } = outcome;
         let each_second = runs / u64::from(seconds.max(1));
         tell(&format!(
-            "fuzz: {:8}  {runs} inputs, {each_second}/s, {edges} edges, {corpus} in the corpus{}",
+            "fuzz: {:11}  {runs} inputs, {each_second}/s, {edges} edges, {corpus} in the corpus{}",
             target.name,
             if finding.is_some() { ", A FINDING" } else { "" }
         ))?;
@@ -147,8 +149,8 @@ fn build(root: &Path, targets: &[&Target]) -> Result<PathBuf> {
     cargo.arg(&folder).arg("--manifest-path").arg(root.join("fuzz/Cargo.toml"));
     for target in targets {
         cargo.args(["--bin", target.name]);
-        if target.name == YARA {
-            cargo.args(["--features", YARA]);
+        if FEATURES.contains(&target.name) {
+            cargo.args(["--features", target.name]);
         }
     }
     cargo.env("RUSTFLAGS", INSTRUMENTATION).env_remove("CARGO_ENCODED_RUSTFLAGS");
