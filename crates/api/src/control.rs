@@ -51,6 +51,9 @@ pub enum Request {
     Reload,
     /// Put the rules in force that the folder of policies holds now, all at once, or none if one is refused.
     ApplyPolicy,
+    /// Take what this machine gives of each event now as what it is to give: what there was more of before is no
+    /// problem any more.
+    AcceptCoverage,
     /// Drop every cached verdict, so that no file of a protected volume is held open.
     Flush,
     /// Replace an engine's process, without a question lost, by one of what is in force, or lies in its
@@ -301,6 +304,27 @@ pub struct PlaneStatus {
     pub told: Vec<String>,
     /// Events that rules decide by these programs.
     pub ruled: Vec<String>,
+    /// Notices that found no room on their way out of the kernel.
+    pub lost: u64,
+    /// Number of the set of rules that these programs decide by; 0 before they have any.
+    #[serde(default)]
+    pub generation: u64,
+    /// What came of each event, of those of which anything did.
+    #[serde(default)]
+    pub events: BTreeMap<String, PlaneCounts>,
+}
+
+/// What programs in the kernel said of one event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct PlaneCounts {
+    /// Notices that came out of the kernel: for engines, and what rules denied or would have.
+    pub notices: u64,
+    /// Of them, those that a rule denied.
+    pub denied: u64,
+    /// Of them, those that a rule would have denied, were it enforced.
+    pub would_deny: u64,
+    /// Of them, those that a rule allowed. What no engine is told of is not counted.
+    pub allowed: u64,
     /// Notices that found no room on their way out of the kernel.
     pub lost: u64,
 }

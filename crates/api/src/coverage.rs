@@ -1,5 +1,7 @@
 //! What this machine lets us do for each event, as found by trial.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::Event;
@@ -22,6 +24,22 @@ impl Level {
     /// Whether this is `wanted` or stronger.
     pub const fn reaches(self, wanted: Self) -> bool {
         self as u8 <= wanted as u8
+    }
+
+    /// Its name, as in JSON.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Ask => "ask",
+            Self::Rule => "rule",
+            Self::Notify => "notify",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -91,6 +109,29 @@ pub struct VolumeCoverage {
     pub reason: Option<String>,
 }
 
+/// An event of which this machine gives less than it gave before, and nobody has said that it may.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shrunk {
+    /// The event's name.
+    pub event: String,
+    /// The level that it had.
+    pub was: Level,
+    /// The kernel's release on which it had it.
+    pub was_on: String,
+    /// The level that it has.
+    pub is: Level,
+    /// Why it has no more than that.
+    pub reason: Option<String>,
+}
+
+impl fmt::Display for Shrunk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { event, was, was_on, is, reason } = self;
+        write!(f, "{event} was {was} on Linux {was_on} and is {is}")?;
+        reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
+    }
+}
+
 /// Coverage of this machine, per event and per volume.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Coverage {
@@ -100,6 +141,10 @@ pub struct Coverage {
     pub events: Vec<EventCoverage>,
     /// One entry per volume under a protected tree.
     pub volumes: Vec<VolumeCoverage>,
+    /// One entry per event of which there was more before, until that is accepted
+    /// ([`crate::control::Request::AcceptCoverage`]) or there is as much again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub shrunk: Vec<Shrunk>,
 }
 
 impl Coverage {
@@ -108,10 +153,12 @@ impl Coverage {
         self.events.iter().find(|entry| entry.event == event.name())
     }
 
-    /// Whether every volume that should be covered is, and every event that can be asked about is asked
-    /// about. An event that is only told decides nothing, so it takes nothing from protection.
+    /// Whether every volume that should be covered is, every event that can be asked about is asked about, and
+    /// of none there was more before. An event that is only told decides nothing, so it takes nothing from
+    /// protection.
     pub fn is_whole(&self) -> bool {
-        self.volumes.iter().all(|volume| volume.covered || volume.left_out)
+        self.shrunk.is_empty()
+            && self.volumes.iter().all(|volume| volume.covered || volume.left_out)
             && self.events.iter().all(|event| event.level == Level::Ask || !event.can_be_asked())
     }
 }

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::control::{Counters, Descriptors, EngineState};
+use crate::control::{Counters, Descriptors, EngineState, PlaneStatus, PolicyStatus};
+use crate::coverage::Shrunk;
 use crate::key::EngineName;
 
 /// What everything costs.
@@ -29,6 +30,15 @@ pub struct Ledger {
     pub counters: Counters,
     /// Questions that wait and files that are cached, now.
     pub descriptors: Descriptors,
+    /// The rules in force; `None` if the configuration has them off.
+    #[serde(default)]
+    pub policy: Option<PolicyStatus>,
+    /// The programs in the kernel that see and decide by rules; `None` if there are none.
+    #[serde(default)]
+    pub plane: Option<PlaneStatus>,
+    /// Events of which there was more before ([`crate::Coverage::shrunk`]).
+    #[serde(default)]
+    pub shrunk: Vec<Shrunk>,
 }
 
 /// What one engine costs.

@@ -99,6 +99,8 @@ reasons! {
     MachineSuspended => "machine-suspended";
     /// The kernel is not the one that coverage was last probed on.
     KernelChanged => "kernel-changed";
+    /// This machine gives less of an event than it gave before.
+    CoverageShrank => "coverage-shrank";
     /// The machine, or the host, started again and again without coming to be healthy.
     UncleanBoots => "unclean-boots";
 }

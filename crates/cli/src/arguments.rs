@@ -96,6 +96,11 @@ pub(crate) enum Command {
     },
     /// Read the host's configuration again
     Reload,
+    /// Say what of this machine's coverage is as it should be
+    Coverage {
+        #[command(subcommand)]
+        command: CoverageCommand,
+    },
     /// Drop every cached verdict, so that no file of a protected volume is held open
     Flush,
     /// Write, show and make recordings of events; asks no host
@@ -214,6 +219,13 @@ pub(crate) enum UpdateCommand {
         #[arg(value_name = "VERSION")]
         version: Option<Version>,
     },
+}
+
+/// What is said about coverage.
+#[derive(Debug, Clone, Copy, Subcommand)]
+pub(crate) enum CoverageCommand {
+    /// What there is of each event now is to be so: less than before is no problem of the status any more
+    Accept,
 }
 
 /// What is done to an engine.

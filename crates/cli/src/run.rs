@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use outrigger_api::control::{Decision, Request, Response};
 use outrigger_api::{Answer, Coverage};
 
-use crate::arguments::{Arguments, BAD, Command, UNREACHABLE, USAGE};
+use crate::arguments::{Arguments, BAD, Command, CoverageCommand, UNREACHABLE, USAGE};
 use crate::link::{Link, LinkError, Received};
 use crate::policy::PolicyCommand;
 use crate::{package, policy, preflight, record, repair, replay, show, text, top, update};
@@ -120,6 +120,7 @@ fn request(command: &Command) -> Result<Request> {
         }
         Command::Repair { command, .. } => repair::request(command)?,
         Command::Reload => Request::Reload,
+        Command::Coverage { command: CoverageCommand::Accept } => Request::AcceptCoverage,
         Command::Flush => Request::Flush,
         Command::Upgrade { binary } => {
             Request::Upgrade { binary: binary.as_deref().map(absolute).transpose()? }
@@ -200,7 +201,7 @@ fn examine(json: bool, every: bool, out: &mut impl Write) -> Result<()> {
     }
     let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
     let events = outrigger_sensor::coverage::probe();
-    let coverage = Coverage { kernel, events, volumes: Vec::new() };
+    let coverage = Coverage { kernel, events, volumes: Vec::new(), shrunk: Vec::new() };
     if json {
         let line = serde_json::to_string(&Response::Doctor(coverage)).expect("plain data");
         writeln!(out, "{}", text::visible_json(&line))?;

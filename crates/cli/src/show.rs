@@ -102,6 +102,26 @@ fn levels(out: &mut String, coverage: &Coverage, every: bool, command: &str) {
     writeln!(out, "  {}", styled(FAINT, hint)).expect("a String takes all");
 }
 
+/// The events of which there was more before, and what to do.
+fn shrunk(out: &mut String, coverage: &Coverage, every: bool, command: &str) {
+    let count = coverage.shrunk.len();
+    if count == 0 {
+        return;
+    }
+    title(out, "Less than before");
+    let told = if every { count } else { count.min(REASONS_SHOWN) };
+    for shrunk in &coverage.shrunk[..told] {
+        point(out, WRONG, &shrunk.to_string());
+    }
+    if told < count {
+        let more = text::counted((count - told) as u64, "more event");
+        let hint = format!("{more}: `outrigger {command} --events` shows each");
+        writeln!(out, "  {}", styled(FAINT, hint)).expect("a String takes all");
+    }
+    let hint = "→ if it is to stay so: outrigger coverage accept";
+    writeln!(out, "  {}", styled(FAINT, hint)).expect("a String takes all");
+}
+
 /// Reasons that are told of events that are not shown one by one.
 const REASONS_SHOWN: usize = 5;
 

@@ -159,6 +159,8 @@ pub const fn row(reason: FailureReason) -> Row {
             "Nothing; deadlines do not run while the machine sleeps."),
         R::KernelChanged => row_of(Note, Administrator, SPARED, Info,
             "See `outrigger doctor`: coverage was probed again."),
+        R::CoverageShrank => row_of(Degrade, Environment, SPARED, Error,
+            "See `outrigger status` for which and why; if it is to stay so, `outrigger coverage accept`."),
         R::UncleanBoots => row_of(Degrade, Environment, SPARED, Error,
             "See `outrigger status` for what does not run because of it, and docs/recovery.md for the way back."),
     };

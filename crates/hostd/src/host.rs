@@ -39,6 +39,7 @@ mod repair;
 mod request;
 mod server;
 mod shadows;
+mod shrunk;
 mod socket;
 mod status;
 mod subscriptions;

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use outrigger_api::coverage::{Coverage, EventCoverage, Gap, Level};
 
-use super::{level, levels, point, shown, volumes};
+use super::{level, levels, point, shown, shrunk, volumes};
 use crate::text::{FAINT, GOOD, STRONG, WARN, WRONG, styled, visible, visible_lines};
 
 /// The whole page; of `every` event, or of those that engines can be asked about.
@@ -15,6 +15,7 @@ pub(crate) fn whole(coverage: &Coverage, every: bool) -> String {
         block(&mut out, event);
     }
     levels(&mut out, coverage, every, "doctor");
+    shrunk(&mut out, coverage, every, "doctor");
     volumes(&mut out, coverage);
     out
 }

@@ -6,7 +6,7 @@ use outrigger_api::control::{
     Counters, Descriptors, EngineStatus, PlaneStatus, PolicyStatus, Recording, Status,
 };
 
-use super::{by_name, level, levels, point, shown, state, title, volumes};
+use super::{by_name, level, levels, point, shown, shrunk, state, title, volumes};
 use crate::table::{Table, cell, figure};
 use crate::text::{
     FAINT, GOOD, STRONG, WARN, WRONG, counted, number, size, span, styled, uptime, visible,
@@ -21,6 +21,7 @@ pub(crate) fn whole(status: &Status, every: bool) -> String {
     processes(&mut out, status);
     coverage(&mut out, status, every);
     levels(&mut out, &status.coverage, every, "status");
+    shrunk(&mut out, &status.coverage, every, "status");
     volumes(&mut out, &status.coverage);
     if let Some(rules) = &status.policy {
         policy(&mut out, rules, status.plane.as_ref());

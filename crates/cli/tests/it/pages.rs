@@ -195,6 +195,7 @@ fn status_says_which_rules_are_in_force_and_why_newer_ones_are_not() {
         told: vec!["file.rename".into()],
         ruled: vec!["file.rename".into(), "net.connect".into()],
         lost: 0,
+        ..PlaneStatus::default()
     });
 
     let out = page(Response::Status(Box::new(status)), &["status"]);

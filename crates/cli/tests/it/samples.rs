@@ -57,6 +57,7 @@ pub(crate) fn coverage() -> Coverage {
             left_out: false,
             reason: None,
         }],
+        shrunk: Vec::new(),
     }
 }
 

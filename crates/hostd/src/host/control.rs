@@ -5,6 +5,7 @@
 
 mod policy;
 mod safety;
+mod shrunk;
 mod swap;
 mod trial;
 mod upgrade;
@@ -18,6 +19,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use outrigger_api::control::{EngineAction, EngineState, EngineStatus, Request, Response};
 use outrigger_api::coverage::{Coverage, EventCoverage};
+use outrigger_api::ledger::Ledger;
 use outrigger_api::settings::{HostConfig, Manifest, Need, ProtectMode};
 use outrigger_api::{EngineName, EventSet, FailureReason};
 use outrigger_decision::EngineIndex;
@@ -34,6 +36,7 @@ use serde_json::json;
 
 use self::policy::{Purpose, Reading};
 use self::safety::Repairs;
+use self::shrunk::Comparison;
 use self::swap::Swap;
 pub(crate) use self::trial::Denied;
 use self::trial::Trial;
@@ -181,6 +184,8 @@ struct Control {
     probed: Arc<OnceLock<Vec<EventCoverage>>>,
     /// The same without the programs at other hooks than the scheduler's, whose trial takes seconds.
     quick: Arc<OnceLock<Vec<EventCoverage>>>,
+    /// Coverage, compared with what it was before.
+    comparison: Comparison,
     /// Those programs were given the rules, once it was known which there are.
     plane_taken: bool,
     /// What each engine gets, or why it cannot work here, once coverage is known.
@@ -284,6 +289,7 @@ impl Control {
             problem,
             probed: Arc::default(),
             quick: Arc::default(),
+            comparison: Comparison::default(),
             plane_taken: false,
             granted: None,
             changes: None,
@@ -465,6 +471,7 @@ impl Control {
         }
         self.grant_events();
         self.take_plane();
+        self.compare_coverage();
         self.commit_waiting_swaps();
         self.look_after_engines();
         self.look_at_mounts();
@@ -1028,7 +1035,7 @@ impl Control {
         let kernel = rustix::system::uname().release().to_string_lossy().into_owned();
         let events = self.probed.get().or_else(|| self.quick.get()).cloned().unwrap_or_default();
         let volumes = self.volumes.iter().map(|volume| volume.coverage()).collect();
-        Coverage { kernel, events, volumes }
+        Coverage { kernel, events, volumes, shrunk: self.comparison.shrunk().to_vec() }
     }
 
     // ---- the platform's own processes ----
@@ -1121,7 +1128,12 @@ impl Control {
             Request::Ledger => {
                 let engines = self.engines();
                 let ledger = self.host.ledger(engines, &self.supervisor.usage());
-                Response::Ledger(Box::new(ledger))
+                Response::Ledger(Box::new(Ledger {
+                    policy: self.policy_status(),
+                    plane: self.host.plane.get().map(plane::InKernel::status),
+                    shrunk: self.comparison.shrunk().to_vec(),
+                    ..ledger
+                }))
             }
             Request::Doctor => Response::Doctor(self.coverage()),
             Request::Engine { name, action } => {
@@ -1143,6 +1155,7 @@ impl Control {
                     None => self.no_engine(&name),
                 }
             }
+            Request::AcceptCoverage => self.accept_coverage(),
             Request::Flush => {
                 self.host.new_epoch();
                 Response::Done { message: "every cached verdict is dropped".to_owned() }
@@ -1218,6 +1231,7 @@ impl Control {
         }
         let coverage = self.coverage();
         problems.extend(self.undecided(&coverage));
+        problems.extend(self.shrunk_problem());
         let policy = self.policy_status();
         let status = self.host.status(self.engines(), coverage, problems);
         let plane = self.host.plane.get().map(plane::InKernel::status);

@@ -16,6 +16,8 @@ use crate::shared::SECOND;
 pub(crate) const LAST_GOOD: &str = "last-good.toml";
 /// The kernel that coverage was last probed on.
 pub(crate) const KERNEL: &str = "kernel";
+/// The most that was found of each event.
+pub(crate) const COVERAGE: &str = "coverage.json";
 /// What engines crashed or hung on.
 pub(crate) const POISONED: &str = "poisoned.jsonl";
 /// What releases on trial are held to.
@@ -42,10 +44,22 @@ impl Keepsakes {
 
     /// What was kept under `name`, if anything that can be read was.
     pub(crate) fn read(&self, name: &str) -> Option<String> {
+        self.look(name).ok().flatten()
+    }
+
+    /// The same, where it matters that something was kept and cannot be read; `None` if nothing was.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the kernel says; `InvalidData` if it is no text.
+    pub(crate) fn look(&self, name: &str) -> std::io::Result<Option<String>> {
+        let file = match File::open(self.folder.join(name)) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
         let mut text = String::new();
-        let file = File::open(self.folder.join(name)).ok()?;
-        file.take(KEPT_MAX as u64).read_to_string(&mut text).ok()?;
-        Some(text)
+        file.take(KEPT_MAX as u64).read_to_string(&mut text)?;
+        Ok(Some(text))
     }
 
     /// Keeps `content` under `name`, now or as soon as it can be written.

@@ -47,6 +47,11 @@ pub(crate) trait Source: Send {
     ///
     /// If the sensor is of no more use.
     fn drain(&mut self, seen: &mut Vec<Seen>) -> io::Result<()>;
+
+    /// Whether it evaluates the rules in force, and engines' filters with them.
+    fn has_rules(&self) -> bool {
+        false
+    }
 }
 
 impl<S: Source> Source for Arc<Mutex<S>> {
@@ -60,6 +65,10 @@ impl<S: Source> Source for Arc<Mutex<S>> {
 
     fn drain(&mut self, seen: &mut Vec<Seen>) -> io::Result<()> {
         lock(self).drain(seen)
+    }
+
+    fn has_rules(&self) -> bool {
+        lock(self).has_rules()
     }
 }
 
@@ -115,16 +124,20 @@ fn run(host: &Host, mut sensors: Vec<Sensor>) {
     // Whoever has docked by now missed what was before.
     let mut seen: Vec<Seen> = sensors.iter().map(|(source, _)| missing(source.events())).collect();
     loop {
-        sensors.retain_mut(|(source, _)| match source.drain(&mut seen) {
-            Ok(()) => true,
-            Err(error) => {
-                seen.push(missing(source.events()));
-                host.note(FailureReason::SensorLost, &error.to_string());
-                tracing::error!(%error, "a sensor is lost: engines are not told of its events");
-                false
+        sensors.retain_mut(|(source, _)| {
+            let before = seen.len();
+            let drained = source.drain(&mut seen);
+            if source.has_rules() {
+                host.note_plane(&seen[before..]);
             }
+            drained
+                .inspect_err(|error| {
+                    seen.push(missing(source.events()));
+                    host.note(FailureReason::SensorLost, &error.to_string());
+                    tracing::error!(%error, "a sensor is lost: engines are not told of its events");
+                })
+                .is_ok()
         });
-        host.note_ruled(&seen);
         let owes = host.tell(&seen);
         seen.clear();
         seen.shrink_to(KEPT);

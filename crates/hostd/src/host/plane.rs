@@ -4,12 +4,13 @@
 //! engines want their events. The rules that they evaluate are the host's own image, put there before
 //! the host itself judges by it. What they say goes the way of every notice ([`super::notices`]).
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-use outrigger_api::control::PlaneStatus;
+use outrigger_api::control::{PlaneCounts, PlaneStatus};
 use outrigger_api::{Event, EventSet, Lost};
 use outrigger_decision::rules::{Effect, Lineage};
 use outrigger_sensor::bpf;
@@ -35,7 +36,17 @@ pub(crate) struct InKernel {
     wanted: Mutex<(EventSet, EventSet)>,
     /// Somebody takes what they say.
     heard: AtomicBool,
-    lost: AtomicU64,
+    /// Of the set that they decide by.
+    generation: AtomicU64,
+    counts: Mutex<Counts>,
+}
+
+/// What they said.
+#[derive(Debug, Default)]
+struct Counts {
+    events: BTreeMap<Event, PlaneCounts>,
+    /// Notices that were lost, of whatever event.
+    lost: u64,
 }
 
 /// Has the kernel remember processes from now on.
@@ -59,7 +70,8 @@ pub(crate) fn begin(host: &Host) -> Result<(), String> {
         found: OnceLock::new(),
         wanted: Mutex::default(),
         heard: AtomicBool::new(false),
-        lost: AtomicU64::new(0),
+        generation: AtomicU64::new(0),
+        counts: Mutex::default(),
     };
     // Begun once; another's would be as good.
     let _ = host.plane.set(in_kernel);
@@ -111,7 +123,9 @@ impl InKernel {
     ///
     /// What the kernel says; the set before is in force there then.
     pub(crate) fn put(&self, set: &RuleSet) -> io::Result<()> {
-        lock(&self.plane).set_rules(set.compiled.image.bytes())
+        lock(&self.plane).set_rules(set.compiled.image.bytes())?;
+        self.generation.store(set.generation, Ordering::Relaxed);
+        Ok(())
     }
 
     /// These are our own processes.
@@ -124,14 +138,50 @@ impl InKernel {
         self.ruled().contains(event)
     }
 
+    /// Counts what they said of each event.
+    fn count(&self, seen: &[Seen]) {
+        let mut counts = lock(&self.counts);
+        for one in seen {
+            match one {
+                Seen::Notice(notice) => {
+                    let of = counts.events.entry(notice.event).or_default();
+                    of.notices = of.notices.saturating_add(1);
+                    let outcome = match notice.ruled.map(|ruled| ruled.outcome) {
+                        Some(RuleOutcome::Denied) => &mut of.denied,
+                        Some(RuleOutcome::WouldDeny) => &mut of.would_deny,
+                        Some(RuleOutcome::Allowed) => &mut of.allowed,
+                        None => continue,
+                    };
+                    *outcome = outcome.saturating_add(1);
+                }
+                Seen::Loss(loss) => {
+                    let Lost::Exactly(lost) = loss.lost else { continue };
+                    counts.lost = counts.lost.saturating_add(lost);
+                    let mut events = loss.events.iter();
+                    if let (Some(event), None) = (events.next(), events.next()) {
+                        let of = counts.events.entry(event).or_default();
+                        of.lost = of.lost.saturating_add(lost);
+                    }
+                }
+            }
+        }
+    }
+
     /// For the operator.
     pub(crate) fn status(&self) -> PlaneStatus {
         let (told, ruled) = *lock(&self.wanted);
+        let counts = lock(&self.counts);
         let names = |events: EventSet| events.iter().map(|event| event.name().to_owned()).collect();
         PlaneStatus {
             told: names(told),
             ruled: names(ruled),
-            lost: self.lost.load(Ordering::Relaxed),
+            lost: counts.lost,
+            generation: self.generation.load(Ordering::Relaxed),
+            events: counts
+                .events
+                .iter()
+                .map(|(event, of)| (event.name().to_owned(), *of))
+                .collect(),
         }
     }
 }
@@ -147,6 +197,10 @@ impl Source for Plane {
 
     fn drain(&mut self, seen: &mut Vec<Seen>) -> io::Result<()> {
         self.drain(seen)
+    }
+
+    fn has_rules(&self) -> bool {
+        true
     }
 }
 
@@ -200,16 +254,14 @@ impl Host {
         identity
     }
 
-    /// Writes down what rules in the kernel refused, and counts what was lost on the way here.
-    pub(super) fn note_ruled(&self, seen: &[Seen]) {
+    /// Counts what the programs in the kernel said and what was lost on the way here, and writes down what their
+    /// rules refused.
+    pub(super) fn note_plane(&self, seen: &[Seen]) {
+        let Some(plane) = self.plane.get() else { return };
+        plane.count(seen);
         for one in seen {
-            match one {
-                Seen::Notice(notice) => self.note_ruling(notice),
-                Seen::Loss(loss) => {
-                    if let (Some(plane), Lost::Exactly(count)) = (self.plane.get(), loss.lost) {
-                        plane.lost.fetch_add(count, Ordering::Relaxed);
-                    }
-                }
+            if let Seen::Notice(notice) = one {
+                self.note_ruling(notice);
             }
         }
     }

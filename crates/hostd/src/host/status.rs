@@ -224,6 +224,9 @@ impl Host {
             engines,
             counters: self.counters(),
             descriptors: self.descriptors(),
+            policy: None,
+            plane: None,
+            shrunk: Vec::new(),
         }
     }
 

@@ -148,6 +148,7 @@ const TESTS: &[Test] = tests! {
 
     60 reason::a_full_disk_is_told_and_got_over;
     60 reason::another_kernel_is_told_once;
+    180 reason::coverage_that_shrank_is_told_until_it_is_accepted;
     60 reason::a_file_system_that_cannot_be_covered_is_a_lost_sensor;
     30 reason::an_engine_that_backs_off_costs_nothing;
     60 ledger::names_the_slow_engine;

@@ -3,14 +3,16 @@
 use std::fs;
 use std::io::{ErrorKind, Write};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use outrigger_api::control::{EngineState, Request};
 use outrigger_testkit::clock::wait_for;
 use outrigger_testkit::figures::{say, waits_at_most};
+use outrigger_testkit::setup::control_socket;
 use outrigger_testkit::ways::{self, Outcome};
-use outrigger_testkit::{EngineSetup, Host, Lab, Setup, Volume, fuse};
+use outrigger_testkit::{EngineSetup, Host, Lab, Setup, Volume, binaries, fuse};
 use rustix::mount::mount_bind;
 
 use crate::scene::{BUDGET_MS, Scene, expect, timed_open};
@@ -123,6 +125,80 @@ pub(crate) fn another_kernel_is_told_once(lab: &Lab) -> Result<()> {
     let host = Host::start(&folder, &setup(&scene))?;
     expect_counted(&host, "kernel-changed", 0)?;
     host.end()
+}
+
+/// Less coverage than a host found before is told once, and stays a problem until somebody accepts it.
+pub(crate) fn coverage_that_shrank_is_told_until_it_is_accepted(lab: &Lab) -> Result<()> {
+    const REASON: &str = "coverage-shrank";
+    const JOURNALED: &str = r#""kind":"coverage-shrank""#;
+    let scene = Scene::new(lab, 0)?;
+    let host = lab.start(&setup(&scene))?;
+    let folder = host.folder().to_owned();
+    let kept = folder.join("state/coverage.json");
+    let found = host.coverage()?;
+    let mut most: serde_json::Value =
+        wait_for("what is kept of coverage", Duration::from_secs(5), || {
+            Ok(fs::read(&kept).ok().and_then(|text| serde_json::from_slice(&text).ok()))
+        })?;
+    ensure!(found.shrunk.is_empty(), "a first start finds less than before: {:?}", found.shrunk);
+    wait_problem(&host, REASON, false)?;
+    host.end()?;
+
+    // No kernel lets anybody be asked about it.
+    most["events"]["kernel.settime"] =
+        serde_json::json!({ "level": "ask", "kernel": "5.0.0-better" });
+    fs::write(&kept, most.to_string())?;
+    for start in 0..2 {
+        let host = Host::start(&folder, &setup(&scene))?;
+        wait_problem(&host, REASON, true)?;
+        let status = host.status()?;
+        let said = status.problems.join("\n");
+        ensure!(!status.healthy && said.contains("kernel.settime was ask"), "{said}");
+        ensure!(said.contains("outrigger coverage accept"), "{said}");
+        let [shrunk] = &host.coverage()?.shrunk[..] else { bail!("more than one event shrank") };
+        ensure!(shrunk.was_on == "5.0.0-better", "{shrunk:?}");
+        // Told by the host that finds it, and by no later one.
+        expect_counted(&host, REASON, u64::from(start == 0))?;
+        wait_journal(&host, &[JOURNALED, "kernel.settime"])?;
+        let journal = host.log();
+        ensure!(journal.matches(JOURNALED).count() == 1, "told twice:\n{journal}");
+        for command in ["status", "doctor"] {
+            let (status, page) = tool(&host, &[command])?;
+            ensure!(status == Some(1), "{command} ends with {status:?}:\n{page}");
+            ensure!(page.contains("kernel.settime was ask on Linux 5.0.0-better"), "{page}");
+        }
+        host.end()?;
+    }
+
+    let host = Host::start(&folder, &setup(&scene))?;
+    wait_problem(&host, REASON, true)?;
+    let (status, said) = tool(&host, &["coverage", "accept"])?;
+    ensure!(status == Some(0) && said.contains("kernel.settime"), "{status:?}: {said}");
+    wait_problem(&host, REASON, false)?;
+    ensure!(host.coverage()?.shrunk.is_empty(), "{:?}", host.coverage()?.shrunk);
+    wait_journal(&host, &[r#""kind":"coverage-accepted""#])?;
+    host.end()?;
+    let host = Host::start(&folder, &setup(&scene))?;
+    host.coverage()?;
+    wait_problem(&host, REASON, false)?;
+    host.end()?;
+
+    fs::write(&kept, "{")?;
+    let host = Host::start(&folder, &setup(&scene))?;
+    host.coverage()?;
+    wait_problem(&host, REASON, true)?;
+    ensure!(fs::read_to_string(&kept)? == "{", "what cannot be read was written over");
+    host.end()
+}
+
+/// Runs the operator's tool; its exit status and what it printed.
+fn tool(host: &Host, words: &[&str]) -> Result<(Option<i32>, String)> {
+    let ran = Command::new(binaries::path(binaries::TOOL)?)
+        .arg("--socket")
+        .arg(control_socket(host.folder()))
+        .args(words)
+        .output()?;
+    Ok((ran.status.code(), String::from_utf8(ran.stdout)?))
 }
 
 /// What cannot be marked is told, and what can be is covered as before.

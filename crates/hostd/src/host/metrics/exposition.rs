@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
 
-use outrigger_api::control::EngineState;
+use outrigger_api::control::{EngineState, PlaneCounts, PlaneStatus};
 use outrigger_api::ledger::{Cost, EngineLedger, Ledger, Waits};
 
 /// Nanoseconds in a second.
@@ -20,6 +20,7 @@ pub(crate) fn page(ledger: &Ledger) -> String {
     notices(&mut page, &ledger.engines);
     waits(&mut page, &ledger.engines);
     whole(&mut page, ledger);
+    rules(&mut page, ledger);
     page.text
 }
 
@@ -284,6 +285,90 @@ fn whole(page: &mut Page, ledger: &Ledger) {
     for (name, kind, help, value) in single {
         page.family(name, kind, help);
         page.sample(&[], value);
+    }
+}
+
+/// Rules, the programs in the kernel that decide by them, and what these see no more.
+fn rules(page: &mut Page, ledger: &Ledger) {
+    if let Some(policy) = &ledger.policy {
+        page.family(
+            "outrigger_rules",
+            GAUGE,
+            "Rules in force, those of engines' filters left out.",
+        );
+        page.sample(&[], policy.rules);
+        page.family("outrigger_rules_generation", GAUGE, "Number of the set of rules in force.");
+        page.sample(&[], policy.generation);
+        page.family("outrigger_rules_refused", GAUGE, "Whether the folder holds what is refused.");
+        page.sample(&[], u8::from(policy.problem.is_some()));
+        page.family(
+            "outrigger_rules_decisions_total",
+            COUNTER,
+            "What rules made of questions, and in the kernel, since this host process started.",
+        );
+        let outcomes =
+            [("deny", policy.denied), ("allow", policy.allowed), ("would-deny", policy.would_deny)];
+        for (outcome, count) in outcomes {
+            page.sample(&[("outcome", outcome)], count);
+        }
+    }
+    page.family("outrigger_plane", GAUGE, "Whether programs in the kernel remember processes.");
+    page.sample(&[], u8::from(ledger.plane.is_some()));
+    if let Some(plane) = &ledger.plane {
+        in_kernel(page, plane);
+    }
+    page.family("outrigger_coverage_shrunk", GAUGE, "Of the event there was more before: 1.");
+    for shrunk in &ledger.shrunk {
+        let levels = [("was", shrunk.was.name()), ("is", shrunk.is.name())];
+        page.sample(&[("event", &shrunk.event), levels[0], levels[1]], 1);
+    }
+}
+
+fn in_kernel(page: &mut Page, plane: &PlaneStatus) {
+    page.family(
+        "outrigger_plane_attached",
+        GAUGE,
+        "Events for which programs in the kernel are attached, for engines (told) or for rules (ruled).",
+    );
+    page.sample(&[("use", "told")], plane.told.len());
+    page.sample(&[("use", "ruled")], plane.ruled.len());
+    page.family(
+        "outrigger_plane_generation",
+        GAUGE,
+        "Number of the set of rules that these programs decide by; 0 while they have none.",
+    );
+    page.sample(&[], plane.generation);
+    page.family(
+        "outrigger_plane_notices_total",
+        COUNTER,
+        "Notices of these programs by what a rule made of the event, since this host process started.",
+    );
+    for (event, counts) in &plane.events {
+        let PlaneCounts { notices, denied, would_deny, allowed, .. } = *counts;
+        let by_rule = denied.saturating_add(would_deny).saturating_add(allowed);
+        let outcomes = [
+            ("none", notices.saturating_sub(by_rule)),
+            ("deny", denied),
+            ("would-deny", would_deny),
+            ("allow", allowed),
+        ];
+        for (outcome, count) in outcomes {
+            page.sample(&[("event", event), ("outcome", outcome)], count);
+        }
+    }
+    page.family(
+        "outrigger_plane_lost_total",
+        COUNTER,
+        "Notices that found no room on their way out of the kernel, since this host process started.",
+    );
+    page.sample(&[], plane.lost);
+    page.family(
+        "outrigger_plane_event_lost_total",
+        COUNTER,
+        "The same by event, as far as it is known of which.",
+    );
+    for (event, counts) in &plane.events {
+        page.sample(&[("event", event)], counts.lost);
     }
 }
 

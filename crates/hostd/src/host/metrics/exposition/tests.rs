@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use outrigger_api::control::{Counters, Descriptors};
+use outrigger_api::control::{Counters, Descriptors, PolicyStatus};
+use outrigger_api::coverage::{Level, Shrunk};
 use outrigger_api::ledger::Times;
 
 use super::*;
@@ -138,6 +139,9 @@ fn ledger() -> Ledger {
             ..Counters::default()
         },
         descriptors: Descriptors { leases: 8, ..Descriptors::default() },
+        policy: None,
+        plane: None,
+        shrunk: Vec::new(),
     }
 }
 
@@ -193,4 +197,41 @@ fn a_ledger_without_engines_is_a_page() {
     let parsed = Parsed::of(&page(&ledger));
 
     assert_eq!(parsed.value("outrigger_questions_total", &[("event", "file.open")]), Some(9.0));
+}
+
+#[test]
+fn what_the_kernels_programs_said_is_told_by_event_and_outcome() {
+    let counts = PlaneCounts { notices: 9, denied: 4, would_deny: 1, allowed: 2, lost: 3 };
+    let mut ledger = ledger();
+    ledger.policy = Some(PolicyStatus { generation: 7, rules: 2, ..PolicyStatus::default() });
+    ledger.plane = Some(PlaneStatus {
+        ruled: vec!["net.connect".to_owned()],
+        lost: 5,
+        generation: 7,
+        events: BTreeMap::from([("net.connect".to_owned(), counts)]),
+        ..PlaneStatus::default()
+    });
+    ledger.shrunk = vec![Shrunk {
+        event: "net.bind".to_owned(),
+        was: Level::Rule,
+        was_on: "6.1".to_owned(),
+        is: Level::Missing,
+        reason: None,
+    }];
+
+    let parsed = Parsed::of(&page(&ledger));
+
+    let said = |outcome| {
+        let labels = [("event", "net.connect"), ("outcome", outcome)];
+        parsed.value("outrigger_plane_notices_total", &labels)
+    };
+    assert_eq!(
+        ["none", "deny", "would-deny", "allow"].map(said),
+        [Some(2.0), Some(4.0), Some(1.0), Some(2.0)]
+    );
+    assert_eq!(parsed.value("outrigger_plane_lost_total", &[]), Some(5.0));
+    assert_eq!(parsed.value("outrigger_plane_generation", &[]), Some(7.0));
+    assert_eq!(parsed.value("outrigger_plane_attached", &[("use", "ruled")]), Some(1.0));
+    let shrunk = [("event", "net.bind"), ("was", "rule"), ("is", "missing")];
+    assert_eq!(parsed.value("outrigger_coverage_shrunk", &shrunk), Some(1.0));
 }
