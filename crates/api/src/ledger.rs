@@ -56,6 +56,9 @@ pub struct EngineLedger {
     pub memory_bytes: Option<u64>,
     /// Starts of its process after the first.
     pub restarts: u64,
+    /// How often it slept and was woken for what was put into its ring.
+    #[serde(default)]
+    pub woken: u64,
     /// Calls that its sandbox refused.
     pub refused_calls: u64,
     /// Faults, by reason.

@@ -180,6 +180,11 @@ impl Feed {
         !self.lost.is_empty() || self.dropped.iter().any(|count| *count > 0)
     }
 
+    /// Whether something was put in since the last publication.
+    pub fn has_unpublished(&self) -> bool {
+        self.writer.has_unpublished()
+    }
+
     /// Publishes what was put in; whether the engine sleeps and must be woken by [`Waker::wake`].
     pub fn publish(&mut self) -> bool {
         self.writer.publish()

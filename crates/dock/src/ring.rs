@@ -120,6 +120,11 @@ impl Producer {
         Ok(())
     }
 
+    /// Whether something was pushed since the last publication.
+    pub(crate) const fn has_unpublished(&self) -> bool {
+        self.head != self.published
+    }
+
     /// Tells the peer of what was pushed; whether it sleeps and must be woken.
     ///
     /// Takes back the peer's word that it sleeps, so that only one publication wakes it: a `true` that

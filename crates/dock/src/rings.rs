@@ -53,6 +53,11 @@ impl EventWriter {
         self.producer.push(record)
     }
 
+    /// Whether something was pushed since the last publication.
+    pub fn has_unpublished(&self) -> bool {
+        self.producer.has_unpublished()
+    }
+
     /// Publishes what was pushed; whether the engine sleeps and must be woken by [`Waker::wake`]. A
     /// `true` is said once: whoever gets it must see to the wake-up.
     pub fn publish(&mut self) -> bool {

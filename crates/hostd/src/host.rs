@@ -17,6 +17,7 @@ mod control;
 mod core;
 mod empty;
 mod engines;
+mod filters;
 mod grants;
 mod guard;
 mod history;
@@ -72,6 +73,7 @@ use self::boot::Boot;
 use self::cache::{Cache, free_and_close};
 use self::core::{Core, Finished, Intake};
 use self::engines::Engine;
+use self::filters::{Filters, Looks};
 use self::grants::KeyMaterial;
 use self::history::History;
 use self::installed::Version;
@@ -88,9 +90,11 @@ const FIXED_DESCRIPTORS: u32 = 768 + shadows::HELD_MAX;
 
 /// Whether any engine looks at the subject, so that questions should come with a handle on it.
 pub(crate) fn looks_at_subjects<'a>(manifests: impl IntoIterator<Item = &'a Manifest>) -> bool {
-    manifests
-        .into_iter()
-        .any(|manifest| manifest.verdict == VerdictBasis::Subject || manifest.fields.credentials)
+    manifests.into_iter().any(|manifest| {
+        manifest.verdict == VerdictBasis::Subject
+            || manifest.fields.credentials
+            || Looks::of([manifest], Event::FileOpen).any
+    })
 }
 
 /// What the reader must know per event.
@@ -107,6 +111,17 @@ pub(crate) struct Facts {
     may_cache: bool,
     /// Engines that read content, with what they are granted.
     readers: Vec<(EngineIndex, ContentGrant)>,
+}
+
+impl Facts {
+    /// With what filters look at of what engines are told.
+    fn looked_at_by(self, looks: Looks) -> Self {
+        Self {
+            wants_path: self.wants_path || (self.told && looks.path),
+            wants_credentials: self.wants_credentials || (self.told && looks.uid),
+            ..self
+        }
+    }
 }
 
 /// What the decision path must know of a volume.
@@ -133,6 +148,8 @@ pub(crate) struct Host {
     policy: policy::InForce,
     /// The programs in the kernel, once they are loaded.
     plane: OnceLock<plane::InKernel>,
+    /// What engines want to be told of what other sensors tell, once it is known what they are told.
+    filters: OnceLock<Filters>,
     journal: Journal,
     /// Keeps decided questions, if the configuration wants that.
     recorder: Option<Recorder>,
@@ -242,7 +259,10 @@ impl Host {
         core.rule_names = policy.names.clone();
         let facts: Vec<Facts> = Event::ALL
             .iter()
-            .map(|&event| facts(policies.of(event), &core, event, leases))
+            .map(|&event| {
+                let looks = Looks::of(&manifests, event);
+                facts(policies.of(event), &core, event, leases).looked_at_by(looks)
+            })
             .collect();
         let budgets = Event::askable().map(|event| facts[event.index()].budget);
         let names = manifests.iter().map(|manifest| manifest.name.clone()).collect();
@@ -256,6 +276,7 @@ impl Host {
             shadows: Shadows::new(policy.names.clone()).context("cannot make a doorbell")?,
             policy,
             plane: OnceLock::new(),
+            filters: OnceLock::new(),
             recorder: Recorder::start(
                 &config,
                 guard::Guard::new(&config, &manifests),

@@ -59,6 +59,7 @@ pub struct EngineSetup {
     installed: bool,
     content_type: Option<&'static str>,
     verdict: &'static str,
+    filters: Vec<String>,
 }
 
 impl Setup {
@@ -324,6 +325,7 @@ impl EngineSetup {
             installed: false,
             content_type: None,
             verdict: "content",
+            filters: Vec::new(),
         }
     }
 
@@ -350,6 +352,13 @@ impl EngineSetup {
     #[must_use]
     pub fn field(mut self, field: &'static str) -> Self {
         self.fields.push(field);
+        self
+    }
+
+    /// Is told only what fits this `[[filter]]` of a manifest, or another one.
+    #[must_use]
+    pub fn filter(mut self, lines: &str) -> Self {
+        self.filters.push(lines.to_owned());
         self
     }
 
@@ -557,6 +566,9 @@ impl EngineSetup {
         }
         if let Some(count) = self.threads {
             writeln!(text, "threads = {count}")?;
+        }
+        for lines in &self.filters {
+            writeln!(text, "\n[[filter]]\n{lines}")?;
         }
         if let Some(kind) = self.content_type {
             writeln!(text, "\n[content]\ntype = {kind:?}\nschema = \"1\"")?;

@@ -196,6 +196,10 @@ pub(crate) fn of_this_repository() -> Result<Vec<Job>> {
         let root = if name == "races" { Root::Debian } else { Root::Memory };
         jobs.push(Job { measures: false, everywhere: true, root, ..job });
     }
+    // Twice all programs, and on the newest kernel that takes a minute each.
+    let mut ruled = job("ruled", &["ruled"], Boot::Script, 900)?;
+    ruled.files.push(File::built(COMPILER)?);
+    jobs.push(Job { measures: false, everywhere: true, ..ruled });
     // The p99 of an engine says nothing on emulated processors.
     let flags = ["--budget-ms", "500", "--slack-ms", "250", "--p99", "skip"];
     let faults = format!("{PROGRAMS}/{FAULTS}");

@@ -207,7 +207,7 @@ impl Host {
             }
         };
         let path = intake.path.clone().map(|path| path.into_os_string().into_vec());
-        let notice = Notice {
+        let mut notice = Notice {
             process: intake.process,
             pid: intake.pid,
             credentials: intake.credentials,
@@ -215,6 +215,7 @@ impl Host {
             path,
             ..Notice::new(intake.event, intake.read_at)
         };
+        self.filter_one(&mut notice);
         let decided = Decided { case, answer, by };
         self.tell_shadows_decided(&notice, decided);
         let mut wakes = Vec::new();

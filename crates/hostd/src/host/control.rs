@@ -43,6 +43,7 @@ use self::trial::Trial;
 use super::boot::Boot;
 use super::core::News;
 use super::engines::{Link, Presence};
+use super::filters::Filters;
 use super::installed::{Checked, Trees, Version};
 use super::journal::Trouble;
 use super::keepsakes::{self, Keepsakes};
@@ -186,6 +187,8 @@ struct Control {
     quick: Arc<OnceLock<Vec<EventCoverage>>>,
     /// Coverage, compared with what it was before.
     comparison: Comparison,
+    /// Why engines' filters are not in force, if they are not.
+    filters_problem: Option<String>,
     /// Those programs were given the rules, once it was known which there are.
     plane_taken: bool,
     /// What each engine gets, or why it cannot work here, once coverage is known.
@@ -290,6 +293,7 @@ impl Control {
             probed: Arc::default(),
             quick: Arc::default(),
             comparison: Comparison::default(),
+            filters_problem: None,
             plane_taken: false,
             granted: None,
             changes: None,
@@ -703,11 +707,35 @@ impl Control {
                 }
             }
         }
+        self.set_filters();
         self.granted = Some(granted);
         // A verdict of the engines as they were before may be another.
         self.host.new_epoch();
         self.act();
         self.start_sensors();
+    }
+
+    /// Has what engines do not want left out of what the sensors without rules tell them.
+    fn set_filters(&mut self) {
+        let host = &self.host;
+        let by_others = plane::told_otherwise();
+        let told: Vec<EventSet> = {
+            let core = lock(&host.core);
+            core.engines.iter().map(|engine| engine.told.intersection(by_others)).collect()
+        };
+        let engines = host.manifests.iter().zip(told);
+        match Filters::new(engines, host.policy.key()) {
+            Ok(None) => {}
+            Ok(Some(filters)) => {
+                // Set once, here alone.
+                let _ = host.filters.set(filters);
+            }
+            Err(why) => {
+                let problem = format!("engines are told what their filters leave out: {why}");
+                tracing::error!("{problem}");
+                self.filters_problem = Some(problem);
+            }
+        }
     }
 
     /// Whether an engine wants something that only programs at other hooks than the scheduler's may give.
@@ -1232,6 +1260,7 @@ impl Control {
         let coverage = self.coverage();
         problems.extend(self.undecided(&coverage));
         problems.extend(self.shrunk_problem());
+        problems.extend(self.filters_problem.iter().cloned());
         let policy = self.policy_status();
         let status = self.host.status(self.engines(), coverage, problems);
         let plane = self.host.plane.get().map(plane::InKernel::status);

@@ -401,6 +401,7 @@ impl Core {
                 && link.events.publish()
             {
                 self.wake.push(link.events.waker());
+                engine.woken = engine.woken.saturating_add(1);
             }
         }
     }

@@ -37,6 +37,8 @@ pub(crate) struct Engine {
     pub(crate) books: Books,
     /// Questions that it left without a verdict since it gave one.
     pub(crate) unanswered: u64,
+    /// How often it was woken for what lies in its ring.
+    pub(crate) woken: u64,
     handed: VecDeque<Handed>,
 }
 
@@ -128,6 +130,7 @@ impl Engine {
             former: None,
             books: Books::new(subscribed),
             unanswered: 0,
+            woken: 0,
             handed: VecDeque::new(),
         }
     }
@@ -260,6 +263,7 @@ mod tests {
             former: None,
             books: Books::new(EventSet::EMPTY),
             unanswered: 0,
+            woken: 0,
             handed: VecDeque::new(),
         }
     }

@@ -329,6 +329,8 @@ pub(crate) fn differs(old: &Manifest, new: &Manifest) -> Option<&'static str> {
         Some("its verdicts are about something else")
     } else if old.fields != new.fields {
         Some("it asks for other fields")
+    } else if old.filters != new.filters {
+        Some("it has other filters")
     } else if old.content != new.content {
         Some(if new.content { "it reads content" } else { "it does not read content" })
     } else {

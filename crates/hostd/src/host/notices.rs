@@ -127,8 +127,9 @@ fn run(host: &Host, mut sensors: Vec<Sensor>) {
         sensors.retain_mut(|(source, _)| {
             let before = seen.len();
             let drained = source.drain(&mut seen);
-            if source.has_rules() {
-                host.note_plane(&seen[before..]);
+            match source.has_rules() {
+                true => host.note_plane(&seen[before..]),
+                false => host.filter(&mut seen[before..]),
             }
             drained
                 .inspect_err(|error| {

@@ -229,6 +229,11 @@ impl Host {
         Ok(())
     }
 
+    /// What the kernel remembers of processes, if it does.
+    pub(super) fn remembered(&self) -> Option<&Remembered> {
+        self.plane.get().map(|plane| &plane.remembered)
+    }
+
     /// Whether the host itself judges questions about `event`: always but where the kernel's programs have
     /// judged them before they came here. What a rule allows they cannot keep from being asked about.
     pub(super) fn judges(&self, set: &RuleSet, event: Event) -> bool {

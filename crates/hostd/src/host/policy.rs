@@ -27,7 +27,7 @@ use outrigger_sensor::notice::RuleOutcome;
 pub(crate) use self::names::RuleNames;
 pub(crate) use self::question::{Asked, Ruling};
 pub(crate) use self::set::{Kept, RuleSet};
-pub(crate) use self::subject::Identity;
+pub(crate) use self::subject::{Identity, cgroup};
 use super::keepsakes::Keepsakes;
 
 /// The name under which the last good set is kept.

@@ -248,7 +248,10 @@ impl Host {
         now: u64,
     ) -> EngineLedger {
         let mut whole = Account::default();
-        let untold = lock(&self.core).engines.get(place).map(|engine| engine.books.untold_of_any());
+        let (untold, woken) = match lock(&self.core).engines.get(place) {
+            Some(engine) => (engine.books.untold_of_any(), engine.woken),
+            None => Default::default(),
+        };
         let mut events = BTreeMap::new();
         for &event in Event::ALL {
             // The lock is taken for one page at a time: questions do not wait for a whole ledger.
@@ -266,9 +269,10 @@ impl Host {
             cpu_ns: usage.cpu_ns,
             memory_bytes: usage.memory_bytes,
             restarts: status.starts.saturating_sub(1),
+            woken,
             refused_calls: status.refused_calls,
             faults: status.faults,
-            whole: with_untold(whole.cost(now), untold.unwrap_or_default()),
+            whole: with_untold(whole.cost(now), untold),
             events,
         }
     }

@@ -156,6 +156,11 @@ pub(crate) fn is_served_as_metrics(lab: &Lab) -> Result<()> {
     let line =
         format!("\noutrigger_engine_events_total{{engine=\"judge\",event=\"{OPEN}\"}} {asked}\n");
     ensure!(page.contains(&line), "no line {line:?} in\n{page}");
+    for line in
+        ["\noutrigger_rules 0\n", "\noutrigger_plane ", "\noutrigger_rules_decisions_total{"]
+    {
+        ensure!(page.contains(line), "no line {line:?} in\n{page}");
+    }
     say(format_args!("{} lines of metrics", page.lines().count()));
     host.end()?;
     ensure!(!socket.exists(), "the socket is left behind");

@@ -10,6 +10,7 @@ mod boot;
 mod cache;
 mod empty;
 mod engine;
+mod filter;
 mod gap;
 mod grant;
 mod host;
@@ -76,6 +77,10 @@ const TESTS: &[Test] = tests! {
     60 notice::changes_to_files_are_told;
     30 notice::the_answer_to_an_open_is_told;
     30 notice::an_engine_that_gets_less_than_it_needs_is_told_of;
+
+    90 filter::by_path_the_rest_wakes_nobody;
+    90 filter::by_program_the_rest_is_left_out;
+    60 filter::by_control_group_the_rest_is_left_out;
 
     60 engine::stopped_costs_no_more_than_the_budget;
     60 engine::looping_costs_no_more_than_the_budget;

@@ -9,6 +9,7 @@
 //! outrigger-vm-guest events                  every event is caused, told, and decided by rules
 //! outrigger-vm-guest bench-rules             what an open costs with rules, against without
 //! outrigger-vm-guest stress SECONDS          every event, caused under three engines and rules that are replaced
+//! outrigger-vm-guest ruled                   the platform with rules, filters and a host that dies, where BPF LSM loads
 //! outrigger-vm-guest identity PROCESSES      who does what, in thousands of processes, with few process ids
 //! outrigger-vm-guest races SECONDS           rules decide while names, sets and marks move
 //! outrigger-vm-guest agree PAIRS             the kernel's evaluation of random rules against the host's
@@ -29,6 +30,7 @@ mod policies;
 mod programs;
 mod races;
 mod report;
+mod ruled;
 mod shell;
 mod stopped;
 mod stress;
@@ -65,6 +67,8 @@ fn main() -> ExitCode {
         ["act", event, user, object, target] => return events::act(event, user, object, target),
         ["bench-rules"] => bench::run(&mut report),
         [bench::OPENS, path] => bench::opens(path),
+        ["ruled"] => ruled::run(&mut report),
+        ["ruled-deed", words @ ..] => return ruled::deed(words),
         ["identity", count] => identity::run(count, &mut report),
         [identity::WORD, words @ ..] => return identity::play(words),
         ["races", seconds] => races::run(seconds, &mut report),
@@ -79,7 +83,7 @@ fn main() -> ExitCode {
             work::run(role, Path::new(folder), number)
         }
         _ => Err(anyhow::anyhow!(
-            "usage: outrigger-vm-guest machine open|closed, boot-setup, booted, trial, causes, events, policies, bench-rules, stress, identity, races, agree or versus …"
+            "usage: outrigger-vm-guest machine open|closed, boot-setup, booted, trial, causes, events, policies, bench-rules, ruled, stress, identity, races, agree or versus …"
         )),
     };
     if let Err(error) = ran {

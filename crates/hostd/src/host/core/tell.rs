@@ -136,7 +136,8 @@ pub(crate) fn tell_one<'a>(
         }
     }
     link.events.settle(now)?;
-    link.unpublished = true;
+    // Who sleeps is not woken for what was not for it.
+    link.unpublished |= link.events.has_unpublished();
     Ok(())
 }
 
@@ -240,6 +241,7 @@ mod tests {
     use outrigger_api::record::notice::{NOTICE_MAX, NoticeRecord, RingRecord};
     use outrigger_sensor::notice::{Endpoint, Ruled};
 
+    use super::super::test_kit::asked;
     use super::*;
 
     fn connect(outcome: RuleOutcome) -> Notice {
@@ -286,6 +288,28 @@ mod tests {
 
         assert_eq!((without.endpoint, without.values), (None, [None, None]));
         assert_eq!((with.endpoint, with.values), (notice.endpoint, notice.values));
+    }
+
+    #[test]
+    fn who_sleeps_is_woken_by_what_it_wants_alone() {
+        let (mut core, mut process, _) = asked();
+        core.engines[0].told = EventSet::EMPTY.with(Event::NetConnect);
+        let notice = |wanted| {
+            [Seen::Notice(Notice { wanted: Some(wanted), ..Notice::new(Event::NetConnect, 5) })]
+        };
+        let mut wakes = Vec::new();
+        core.take_wakes(&mut wakes);
+        process.doze();
+
+        let woken = [0, 0b10, 0b01].map(|wanted| {
+            core.tell(&notice(wanted), 9);
+            wakes.clear();
+            core.take_wakes(&mut wakes);
+            wakes.len()
+        });
+
+        assert_eq!(woken, [0, 0, 1]);
+        assert_eq!(process.take_all(), 1);
     }
 
     #[test]

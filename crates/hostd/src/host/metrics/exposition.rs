@@ -54,6 +54,14 @@ fn engines(page: &mut Page, engines: &[EngineLedger]) {
         page.sample(&[engine.label()], engine.restarts);
     }
     page.family(
+        "outrigger_engine_woken_total",
+        COUNTER,
+        "Times that the engine slept and was woken for what was put into its ring, since the host started.",
+    );
+    for engine in engines {
+        page.sample(&[engine.label()], engine.woken);
+    }
+    page.family(
         "outrigger_engine_refused_calls_total",
         COUNTER,
         "System calls that the engine's sandbox refused since the host started.",

@@ -29,7 +29,7 @@ impl Identity {
 }
 
 /// The path of its control group of version 2.
-fn cgroup(pid: u32) -> Option<Vec<u8>> {
+pub(crate) fn cgroup(pid: u32) -> Option<Vec<u8>> {
     /// A path in each of the hierarchies.
     const LONGEST: u64 = 64 << 10;
     let mut text = Vec::new();

@@ -122,6 +122,7 @@ fn ledger() -> Ledger {
         cpu_ns: Some(1_500_000_000),
         memory_bytes: None,
         restarts: 2,
+        woken: 0,
         refused_calls: 3,
         faults: BTreeMap::from([("engine-slow".to_owned(), 4)]),
         whole: cost.clone(),
