@@ -13,11 +13,15 @@
 //! Paths are bytes as the kernel gives them, canonical: absolute, links resolved. With merged `/usr`,
 //! `/bin/x` and `/usr/bin/x` are one path here, and so are `/sbin/x` and `/bin/x`.
 
+mod spare;
+
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::path::Path;
 
 use outrigger_api::{Answer, FileKey};
+
+pub use spare::{CONFLICT, Layout, Spare, Spared};
 
 /// How an entry of [`ALWAYS`] names files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

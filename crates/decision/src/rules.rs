@@ -30,6 +30,7 @@ pub mod reading;
 mod rule;
 mod tables;
 
+pub(crate) use atom::follows;
 pub use compile::{Compiled, MARK_NAME_MAX, RULE_NAME_MAX, compile};
 pub use error::CompileError;
 pub use facts::{Facts, Lineage, LineageKey, longest};

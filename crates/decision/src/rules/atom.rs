@@ -45,6 +45,26 @@ pub(super) fn pattern(pattern: &Pattern) -> (Anchors, &str) {
     }
 }
 
+/// Whether `second` is so of a text of which `first` is; `None` if of some and of others not, or that is not
+/// known.
+pub(crate) fn follows(first: &Pattern, second: &Pattern) -> Option<bool> {
+    if let (Pattern::AtLeast(_), _) | (_, Pattern::AtLeast(_)) = (first, second) {
+        return None;
+    }
+    let atom = |of| {
+        let (anchors, text) = pattern(of);
+        Atom::Pattern(anchors, text.into())
+    };
+    let (first, second) = (atom(first), atom(second));
+    if implies(&first, &second) {
+        Some(true)
+    } else if agree(&first, &second) {
+        None
+    } else {
+        Some(false)
+    }
+}
+
 /// Whether the second is so wherever the first is. False where it is not known.
 pub(super) fn implies(first: &Atom, second: &Atom) -> bool {
     let (Atom::Pattern(at, text), Atom::Pattern(other_at, other)) = (first, second) else {
