@@ -13,7 +13,7 @@ use outrigger_testkit::figures::say;
 use outrigger_vm_tests::{Outcome, Said};
 
 use crate::archive::Archive;
-use crate::job::{Boot, Failing, Job, Root};
+use crate::job::{Boot, Clock, Failing, Job, Root};
 use crate::kernel::Kernel;
 use crate::memory;
 
@@ -211,16 +211,13 @@ impl Guest {
         let mut command = Command::new("qemu-system-x86_64");
         command
             // Emulated, whatever the machine has: stock kernels do not start under a nested KVM.
-            .args([
-                "-M",
-                "q35",
-                "-accel",
-                "tcg,thread=multi",
-                "-cpu",
-                kernel.processor(),
-                "-smp",
-                "2",
-            ])
+            .args(["-M", "q35", "-cpu", kernel.processor()])
+            .args(match job.clock {
+                Clock::OfThisMachine => &["-accel", "tcg,thread=multi", "-smp", "2"][..],
+                Clock::Instructions => {
+                    &["-accel", "tcg,thread=single", "-smp", "1", "-icount", "shift=0,sleep=off"]
+                }
+            })
             .args(["-m", &job.memory_mib.to_string()])
             .args(["-nodefaults", "-nographic", "-display", "none"])
             .args((job.failing != Failing::BootsAgain).then_some("-no-reboot"))

@@ -30,7 +30,7 @@ use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
 use outrigger_testkit::figures::say;
 
-use crate::job::{Boot, Failing, File, Job, Root};
+use crate::job::{Boot, Clock, Failing, File, Job, Root};
 use crate::kernel::{Kernel, Unfetched};
 use crate::queue::{Done, Task};
 use crate::store::Store;
@@ -130,6 +130,7 @@ fn main() -> Result<ExitCode> {
                 failing: Failing::Ends,
                 shows_output: true,
                 measures: false,
+                clock: Clock::OfThisMachine,
                 everywhere: true,
             };
             let (kernels, skipped) = kernels(&store, &place, false)?;

@@ -17,7 +17,7 @@ use outrigger_testkit::binaries;
 use outrigger_testkit::figures::say;
 use tempfile::TempDir;
 
-use crate::job::{Boot, Failing, File, GUEST, Job, PROGRAMS, Root};
+use crate::job::{Boot, Clock, Failing, File, GUEST, Job, PROGRAMS, Root};
 use crate::kernel::Kernel;
 use crate::machine;
 use crate::store::Store;
@@ -170,6 +170,7 @@ fn job(play: &Play, module: Option<&Path>, folder: &TempDir) -> Result<Job> {
         failing: play.failing,
         shows_output: false,
         measures: true,
+        clock: Clock::OfThisMachine,
         everywhere: false,
     })
 }
