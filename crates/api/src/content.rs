@@ -18,11 +18,14 @@ pub enum ContentType {
     Yara,
     /// Patterns over the inputs that the code supplies for an event, one instance a line.
     Table,
+    /// Rules that the platform itself decides by, and nothing for the code. Content of every other type may
+    /// bring some along.
+    Rules,
 }
 
 impl ContentType {
     /// All.
-    pub const ALL: [Self; 3] = [Self::Hashlist, Self::Yara, Self::Table];
+    pub const ALL: [Self; 4] = [Self::Hashlist, Self::Yara, Self::Table, Self::Rules];
 
     /// How it is written.
     pub const fn name(self) -> &'static str {
@@ -30,13 +33,14 @@ impl ContentType {
             Self::Hashlist => "hashlist",
             Self::Yara => "yara",
             Self::Table => "table",
+            Self::Rules => "rules",
         }
     }
 
     /// The versions of its schema that this build checks. What it cannot check is not put in force.
     pub const fn schemas(self) -> RangeInclusive<u32> {
         match self {
-            Self::Hashlist | Self::Yara | Self::Table => 1..=1,
+            Self::Hashlist | Self::Yara | Self::Table | Self::Rules => 1..=1,
         }
     }
 }
@@ -49,7 +53,7 @@ impl fmt::Display for ContentType {
 
 /// No content is of this type.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no type of content: hashlist, yara, table")]
+#[error("{0:?} is no type of content: hashlist, yara, table, rules")]
 pub struct UnknownContentType(pub String);
 
 impl FromStr for ContentType {

@@ -482,6 +482,12 @@ pub struct EngineStatus {
     pub last_fault: Option<String>,
     /// Objects that it is not asked about any more.
     pub poisoned_objects: u64,
+    /// Events that the rules in its content denied, since this host process began to serve: no votes of its.
+    #[serde(default)]
+    pub rule_denials: u64,
+    /// Events that they would have denied, were it not what the machine needs.
+    #[serde(default)]
+    pub rule_conflicts: u64,
 }
 
 /// How one case was decided.

@@ -78,6 +78,7 @@ use self::grants::KeyMaterial;
 use self::history::History;
 use self::installed::Version;
 use self::journal::Journal;
+use self::policy::contents::Wanted;
 use self::recording::Recorder;
 use self::server::{Desk, Errand};
 use self::shadows::Shadows;
@@ -202,7 +203,11 @@ fn start(shared: &'static Shared) -> Result<i32> {
     let boot = Boot::begin(shared, &config);
     let engines = installed_engines(&config)?;
     let manifests = engines.iter().map(|(version, _)| version.spec.manifest.clone()).collect();
-    let host = Arc::new(Host::new(shared, config, manifests)?);
+    let decides = |version: &&Version| boot.keeps_off(&version.spec.manifest.name).is_none();
+    let in_force = engines.iter().filter(|(_, absent)| absent.is_none());
+    let in_force = in_force.map(|(version, _)| version).filter(decides);
+    let contents: Vec<Wanted> = in_force.filter_map(|version| Wanted::of(version, false)).collect();
+    let host = Arc::new(Host::new(shared, config, manifests, &contents)?);
     host.publish_policy();
     host.close_orphans();
     control::run(&host, problem, engines, boot)
@@ -238,7 +243,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Host {
-    fn new(shared: &'static Shared, config: HostConfig, manifests: Vec<Manifest>) -> Result<Self> {
+    fn new(
+        shared: &'static Shared,
+        config: HostConfig,
+        manifests: Vec<Manifest>,
+        contents: &[Wanted],
+    ) -> Result<Self> {
         let page = shared.page;
         let header = page.header();
         let group = header.group(0).context("the keeper made no group")?;
@@ -254,7 +264,8 @@ impl Host {
         let leases = limit.saturating_sub(FIXED_DESCRIPTORS).saturating_sub(2 * in_flight_max);
         let leases = if config.cache.enabled { leases.min(config.cache.max_files) } else { 0 };
         let policies = Policies::new(&config);
-        let policy = policy::InForce::recall(&config);
+        let guard = guard::Guard::new(&config, &manifests);
+        let policy = policy::InForce::recall(&config, guard.spare(), contents);
         let mut core = Core::new(engines, policies.clone(), in_flight_max as usize);
         core.rule_names = policy.names.clone();
         let facts: Vec<Facts> = Event::ALL
@@ -271,7 +282,7 @@ impl Host {
             shared,
             subjects: Subjects::probe(),
             keys: KeyMaterial::look_up(shared.origin.as_fd(), &config.state_dir),
-            guard: guard::Guard::new(&config, &manifests),
+            guard,
             history: History::new(names),
             shadows: Shadows::new(policy.names.clone()).context("cannot make a doorbell")?,
             policy,

@@ -16,6 +16,7 @@ pub mod error;
 mod folder;
 pub mod hashlist;
 pub mod input;
+pub mod rules;
 pub mod samples;
 pub mod table;
 pub mod variants;
@@ -30,6 +31,7 @@ use semver::{Version, VersionReq};
 pub use error::{ContentError, ContentErrors, Fault};
 use folder::Folder;
 pub use hashlist::Lists;
+pub use rules::RuleTexts;
 pub use table::{Cell, Instance, Table};
 pub use yara::RuleFiles;
 
@@ -162,6 +164,7 @@ pub fn compatible(declared: &Declaration, code: Code<'_>) -> Result<(), Incompat
 pub struct Content {
     kind: ContentType,
     body: Body,
+    rules: RuleTexts,
     ignored: Vec<String>,
 }
 
@@ -174,6 +177,8 @@ pub enum Body {
     Yara(RuleFiles),
     /// Pattern tables.
     Table(Vec<Table>),
+    /// Nothing besides the rules for the platform.
+    Rules,
 }
 
 impl Content {
@@ -185,6 +190,11 @@ impl Content {
     /// What is in it.
     pub fn body(&self) -> &Body {
         &self.body
+    }
+
+    /// The rules for the platform, which content of any type may have.
+    pub fn rules(&self) -> &RuleTexts {
+        &self.rules
     }
 
     /// Files of the folder that no interpreter of this type reads, by name: a list that is called
@@ -199,6 +209,7 @@ impl Content {
             Body::Hashlist(lists) => lists.files,
             Body::Yara(rules) => rules.files,
             Body::Table(tables) => tables.len(),
+            Body::Rules => self.rules.files.len(),
         }
     }
 
@@ -208,6 +219,8 @@ impl Content {
             Body::Hashlist(lists) => lists.denied + lists.allowed,
             Body::Yara(rules) => rules.rules.len(),
             Body::Table(tables) => tables.iter().map(|table| table.instances.len()).sum(),
+            // How many each file has is found out when they are read.
+            Body::Rules => self.rules.files.len(),
         }
     }
 }
@@ -221,7 +234,8 @@ impl Content {
 pub fn check(folder: &Path, kind: ContentType, code: Code<'_>) -> Result<Content, ContentErrors> {
     let folder = Folder::list(folder, extensions(kind))?;
     let mut errors = ContentErrors::default();
-    if folder.files.is_empty() {
+    let interpreted = if kind == ContentType::Rules { &folder.rules } else { &folder.files };
+    if interpreted.is_empty() {
         errors.add(ContentError::whole(".", Fault::Nothing { extensions: extensions(kind) }));
         return Err(errors);
     }
@@ -229,13 +243,21 @@ pub fn check(folder: &Path, kind: ContentType, code: Code<'_>) -> Result<Content
         ContentType::Hashlist => hashlist::read(&folder).map(Body::Hashlist),
         ContentType::Yara => yara::read(&folder).map(Body::Yara),
         ContentType::Table => table::read(&folder).map(Body::Table),
+        ContentType::Rules => Ok(Body::Rules),
         // Refused by `compatible` already: this build knows no schema of it.
         _ => Err(ContentErrors::from(ContentError::whole(".", Fault::Type(kind)))),
     }?;
     if let Body::Table(tables) = &body {
         table::supplied(tables, code, &mut errors);
     }
-    errors.finish(Content { kind, body, ignored: folder.ignored })
+    let rules = match rules::read(&folder) {
+        Ok(rules) => rules,
+        Err(wrong) => {
+            wrong.errors().iter().for_each(|error| errors.add(error.clone()));
+            RuleTexts::default()
+        }
+    };
+    errors.finish(Content { kind, body, rules, ignored: folder.ignored })
 }
 
 /// The endings of the file names that interpreters of `kind` read.
@@ -244,6 +266,7 @@ fn extensions(kind: ContentType) -> &'static [&'static str] {
         ContentType::Hashlist => &["deny", "allow"],
         ContentType::Yara => &["yar", "yara"],
         ContentType::Table => &["table"],
+        ContentType::Rules => &[rules::EXTENSION],
         _ => &[],
     }
 }

@@ -40,6 +40,8 @@ pub struct EngineSetup {
     /// Event, what it needs of it, and what it may degrade to.
     events: Vec<(&'static str, &'static str, Option<&'static str>)>,
     content_file: (&'static str, String),
+    /// Files of rules beside it: name and text.
+    rules: Vec<(String, String)>,
     arguments: Vec<String>,
     reads_content: bool,
     /// Whether the administrator grants it what it asks for.
@@ -308,6 +310,7 @@ impl EngineSetup {
             binary,
             events: vec![("process.exec", "ask", None), ("file.open", "ask", None)],
             content_file,
+            rules: Vec::new(),
             arguments: Vec::new(),
             reads_content: true,
             granted: true,
@@ -471,7 +474,16 @@ impl EngineSetup {
 
     /// The files of a release of its content.
     pub fn content_files(&self) -> Vec<(String, Vec<u8>, bool)> {
-        vec![(self.content_file.0.to_owned(), self.content_file.1.clone().into_bytes(), false)]
+        let plain = |name: &str, text: &str| (name.to_owned(), text.to_owned().into_bytes(), false);
+        let rules = self.rules.iter().map(|(name, text)| plain(name, text));
+        std::iter::once(plain(self.content_file.0, &self.content_file.1)).chain(rules).collect()
+    }
+
+    /// With a file of rules in its content.
+    #[must_use]
+    pub fn rules(mut self, name: &str, text: &str) -> Self {
+        self.rules.push((name.to_owned(), text.to_owned()));
+        self
     }
 
     /// None of its denials is enforced.
@@ -512,7 +524,9 @@ impl EngineSetup {
         } else {
             let content = content_folder(folder, &self.name);
             fs::create_dir_all(&content)?;
-            fs::write(content.join(self.content_file.0), &self.content_file.1)?;
+            for (name, bytes, _) in self.content_files() {
+                fs::write(content.join(name), bytes)?;
+            }
             let manifest = folder.join(&self.name).join("manifest.toml");
             fs::write(&manifest, self.manifest(&binaries::path(self.binary)?)?)?;
             writeln!(config, "manifest = {:?}", manifest.display())?;

@@ -19,7 +19,9 @@ pub(super) fn read(top: &Section<'_>, fields: Fields) -> Option<Interprets> {
             Some(value) if value.is_empty_list() => value.refuse(|| (Problem::Empty, None)),
             Some(_) => {}
         },
-        Some(ContentType::Hashlist | ContentType::Yara) if !inputs.is_empty() => {
+        Some(ContentType::Hashlist | ContentType::Yara | ContentType::Rules)
+            if !inputs.is_empty() =>
+        {
             let what = "belongs to content of the type \"table\" alone".to_owned();
             section.conflict(&keys::INPUTS, what);
         }

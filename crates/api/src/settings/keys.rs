@@ -148,6 +148,7 @@ pub(super) const CONTENT_TYPE: Choice<ContentType> = Choice {
         ("hashlist", ContentType::Hashlist),
         ("yara", ContentType::Yara),
         ("table", ContentType::Table),
+        ("rules", ContentType::Rules),
     ],
     default: Given::Required,
 };

@@ -40,6 +40,11 @@ fn block(engine: &EngineStatus) -> String {
     row("process", &engine.pid.map_or_else(|| "none".into(), |pid| format!("pid {pid}")), plain);
     row("content", engine.content.as_deref().unwrap_or("says nothing of it"), plain);
     row("votes", &votes(engine), plain);
+    if engine.rule_denials > 0 || engine.rule_conflicts > 0 {
+        let (denied, spared) = (number(engine.rule_denials), number(engine.rule_conflicts));
+        let said = format!("its rules denied {denied}; {spared} were what the machine needs");
+        row("rules", &said, if engine.rule_conflicts > 0 { WARN } else { plain });
+    }
     if let Some((p50, p99)) = engine.latency_ns {
         row("latency", &format!("p50 {}, p99 {}", span(p50), span(p99)), plain);
     }

@@ -86,6 +86,8 @@ pub(crate) fn engine() -> EngineStatus {
         faults: counts(&[("engine-slow", 1)]),
         last_fault: None,
         poisoned_objects: 0,
+        rule_denials: 0,
+        rule_conflicts: 0,
     }
 }
 

@@ -85,6 +85,13 @@ impl GuardRails {
 }
 
 impl Spare {
+    /// Whether root runs what the machine needs, where it runs `exe`.
+    pub fn runs(&self, exe: &[u8]) -> bool {
+        let Ok(exe) = std::str::from_utf8(exe) else { return false };
+        let exe = Pattern::Is(exe.to_owned());
+        self.programs.iter().any(|program| follows(&exe, program) == Some(true))
+    }
+
     fn add(&mut self, patterns: impl Iterator<Item = Pattern>, runs: bool) {
         for pattern in patterns {
             if runs {

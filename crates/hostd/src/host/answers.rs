@@ -84,7 +84,7 @@ impl Host {
         let mut not_enforced = finished.would_deny;
         let monitored = finished.answer == Answer::Deny && !self.refuses(&intake);
         // What the administrator's own rule says holds for what the machine needs too.
-        let lifted = decided_by == Decider::Rule && !intake.ruling.of_engine;
+        let lifted = decided_by == Decider::Rule && intake.ruling.of_engine.is_none();
         let guarded =
             finished.answer == Answer::Deny && !monitored && !lifted && self.is_guarded(&intake);
         let (mut answer, conflict) = apply_guard(finished.answer, guarded);
@@ -97,7 +97,19 @@ impl Host {
         } else if finished.would_deny && answer == Answer::Allow {
             header.add(Tally::WouldDeny, 1);
         }
+        let spared = intake.ruling.conflict.as_ref().filter(|_| answer == Answer::Allow);
+        if spared.is_some() {
+            not_enforced = true;
+            if decided_by != Decider::GuardRail {
+                header.add(Tally::Conflicts, 1);
+            }
+            if decided_by.fallback_reason().is_none() {
+                decided_by = Decider::GuardRail;
+            }
+        }
+        let spared = spared.map(|(_, rule)| Arc::clone(rule));
         let watched_rule = intake.ruling.would_deny.clone().filter(|_| answer == Answer::Allow);
+        let watched_rule = spared.or(watched_rule);
         if watched_rule.is_some() && !not_enforced {
             not_enforced = true;
             header.add(Tally::WouldDeny, 1);
@@ -170,8 +182,21 @@ impl Host {
         let denies = |vote: &&EntryVote| {
             vote.verdict == Some(Verdict::Deny) && watched & (1 << vote.engine.get()) != 0
         };
+        let path = || intake.path.clone().or_else(|| identity::path(intake.file));
+        if let Some((place, rule)) = intake.ruling.denied_by_engine()
+            && watched & (1 << (place % 64)) != 0
+        {
+            self.to_control.denied(Denied {
+                place,
+                event: intake.event,
+                object: intake.object.key,
+                path: path().map(|path| path.to_string_lossy().into_owned()),
+                rule: rule.to_string(),
+                guarded: guarded || self.is_guarded(intake),
+            });
+        }
         for vote in votes.iter().filter(denies) {
-            let path = intake.path.clone().or_else(|| identity::path(intake.file));
+            let path = path();
             self.to_control.denied(Denied {
                 place: vote.engine.get(),
                 event: intake.event,

@@ -1261,6 +1261,7 @@ impl Control {
         problems.extend(self.undecided(&coverage));
         problems.extend(self.shrunk_problem());
         problems.extend(self.filters_problem.iter().cloned());
+        problems.extend(self.reading.problems_of_contents());
         let policy = self.policy_status();
         let status = self.host.status(self.engines(), coverage, problems);
         let plane = self.host.plane.get().map(plane::InKernel::status);

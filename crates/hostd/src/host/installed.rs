@@ -53,6 +53,11 @@ impl Version {
         self.slots == other.slots
     }
 
+    /// What must lie in `folder`, if that is one of its slots.
+    pub(crate) fn tree_of(&self, folder: &Path) -> Option<Digest> {
+        self.slots.iter().find(|(slot, _)| slot == folder).map(|(_, tree)| *tree)
+    }
+
     /// What it is, for people.
     pub(crate) fn describe(&self) -> String {
         let manifest = &self.spec.manifest;
@@ -78,17 +83,19 @@ impl Trees {
     /// An error if what lies in `folder` is not what must; nothing is known of a folder that is no slot.
     fn check(&self, folder: &Path) -> Result<(), LaunchError> {
         let Some(expected) = lock(&self.0).get(folder).copied() else { return Ok(()) };
-        let found = File::open(folder)
-            .map_err(|error| error.to_string())
-            .and_then(|open| {
-                let found = tree_digest(open.as_fd(), &PackageLimits::widest());
-                found.map_err(|error| chain(&error))
-            })
-            .and_then(|found| match found.0 == expected.0 {
-                true => Ok(()),
-                false => Err(format!("its digest is {found}, and was {expected} when installed")),
-            });
-        found.map_err(|why| LaunchError::Altered { folder: folder.to_owned(), why })
+        unaltered(folder, expected)
+            .map_err(|why| LaunchError::Altered { folder: folder.to_owned(), why })
+    }
+}
+
+/// An error if what lies in `folder` is not what was put there.
+pub(crate) fn unaltered(folder: &Path, expected: Digest) -> Result<(), String> {
+    let open = File::open(folder).map_err(|error| error.to_string())?;
+    let found = tree_digest(open.as_fd(), &PackageLimits::widest());
+    let found = found.map_err(|error| chain(&error))?;
+    match found.0 == expected.0 {
+        true => Ok(()),
+        false => Err(format!("its digest is {found}, and was {expected} when installed")),
     }
 }
 

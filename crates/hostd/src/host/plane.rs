@@ -5,24 +5,28 @@
 //! the host itself judges by it. What they say goes the way of every notice ([`super::notices`]).
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use outrigger_api::control::{PlaneCounts, PlaneStatus};
-use outrigger_api::{Event, EventSet, Lost};
+use outrigger_api::{Event, EventSet, FileKey, Lost};
 use outrigger_decision::rules::{Effect, Lineage};
 use outrigger_sensor::bpf;
 use outrigger_sensor::changes;
 use outrigger_sensor::identity;
 use outrigger_sensor::notice::{Notice, RuleOutcome, Seen};
+use outrigger_sensor::page::Tally;
 use outrigger_sensor::plane::{Plane, Remembered, Settings, Trial};
 use serde_json::json;
 
+use super::control::Denied;
 use super::installed::chain;
 use super::notices::{self, Source};
-use super::policy::{Identity, RuleSet};
+use super::policy::contents::Kind;
+use super::policy::{Identity, Named, RuleSet};
 use super::{Host, lock};
 
 /// The programs, loaded.
@@ -273,18 +277,32 @@ impl Host {
 
     fn note_ruling(&self, notice: &Notice) {
         let Some(ruled) = notice.ruled else { return };
+        let named = self.policy.names.named(ruled);
+        let engine = named.as_ref().and_then(|named| named.engine);
+        if let Some((_, Kind::Shadow)) = engine {
+            return;
+        }
         self.policy.count_in_kernel(ruled.outcome);
         if ruled.outcome == RuleOutcome::Allowed {
             return;
+        }
+        let denied = ruled.outcome == RuleOutcome::Denied;
+        let spared = engine.is_some_and(|(_, kind)| kind == Kind::Conflict);
+        if let Some((place, _)) = engine.filter(|_| denied || spared) {
+            self.policy.count_of_engine(place, spared);
+            self.tell_watched_rule(place, notice, named.as_ref(), spared);
+        }
+        if spared {
+            self.page().header().add(Tally::Conflicts, 1);
         }
         let text = |bytes: &Option<Vec<u8>>| {
             bytes.as_ref().map(|bytes| String::from_utf8_lossy(bytes).into_owned())
         };
         let value = json!({
             "event": notice.event.name(),
-            "rule": self.policy.names.of(ruled).as_deref(),
+            "rule": named.as_ref().map(|named| &*named.name),
             "generation": ruled.generation,
-            "denied": ruled.outcome == RuleOutcome::Denied,
+            "denied": denied,
             "pid": notice.pid,
             "uid": notice.credentials.map(|credentials| credentials.uid),
             "program": identity::program(notice.pid).map(|path| path.display().to_string()),
@@ -292,6 +310,36 @@ impl Host {
             "address": notice.endpoint.and_then(|end| end.address).map(|address| address.to_string()),
             "port": notice.endpoint.map(|end| end.port),
         });
-        self.journal.write("rule", value);
+        self.journal.write(if spared { "conflict" } else { "rule" }, value);
     }
+
+    /// Tells the control thread what the rules of an engine denied in the kernel, if it watches that engine.
+    fn tell_watched_rule(
+        &self,
+        place: usize,
+        notice: &Notice,
+        named: Option<&Named>,
+        guarded: bool,
+    ) {
+        if self.watched.load(Ordering::Acquire) & (1 << (place % 64)) == 0 {
+            return;
+        }
+        let path = notice.path.as_ref().map(|path| String::from_utf8_lossy(path).into_owned());
+        self.to_control.denied(Denied {
+            place,
+            event: notice.event,
+            object: notice.file.unwrap_or_else(|| stand_in(path.as_deref())),
+            path,
+            rule: named.map(|named| named.name.to_string()).unwrap_or_default(),
+            guarded,
+        });
+    }
+}
+
+/// A key for an object that the kernel gave none for: the same for the same path.
+fn stand_in(path: Option<&str>) -> FileKey {
+    let mut key = FileKey::default();
+    let name = BuildHasherDefault::<DefaultHasher>::default().hash_one(path);
+    key.0[..8].copy_from_slice(&name.to_le_bytes());
+    key
 }

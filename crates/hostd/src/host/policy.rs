@@ -3,6 +3,7 @@
 //! ```text
 //! folder ──▶ confined compiler ──▶ rules ──▶ image ──▶ in force: here, and in the kernel
 //! ([folder])      ([child])     (JSON)   (decision)      one generation number for both
+//! content ───────────┘            └─▶ with the guard rails, where they are an engine's ([contents])
 //! ```
 //!
 //! A set is made beside the one in force and takes its place as a whole, so that a question is judged by one
@@ -10,6 +11,7 @@
 //! The last good one is kept on disk, as rules: a host that starts has it at once, before anything is read.
 
 pub(crate) mod child;
+pub(crate) mod contents;
 pub(crate) mod folder;
 mod names;
 mod question;
@@ -21,12 +23,14 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use outrigger_api::Answer;
 use outrigger_api::settings::HostConfig;
+use outrigger_decision::guard::Spare;
 use outrigger_decision::rules::{LineageKey, MarkNames, Rule};
 use outrigger_sensor::notice::RuleOutcome;
 
-pub(crate) use self::names::RuleNames;
+use self::contents::Wanted;
+pub(crate) use self::names::{Named, RuleNames};
 pub(crate) use self::question::{Asked, Ruling};
-pub(crate) use self::set::{Kept, RuleSet};
+pub(crate) use self::set::{Kept, Modes, RuleSet};
 pub(crate) use self::subject::{Identity, cgroup};
 use super::keepsakes::Keepsakes;
 
@@ -40,35 +44,39 @@ pub(crate) struct InForce {
     generation: AtomicU64,
     /// Questions that rules denied, allowed, and would have denied.
     counts: [AtomicU64; 3],
+    /// Events that the rules of each engine denied, and would have denied but for the guard rails.
+    of_engines: Vec<[AtomicU64; 2]>,
     /// The secret of lineages, the same for every set of this host and for the kernel.
     key: LineageKey,
     /// What the rules of this set and those before it are called.
     pub(crate) names: RuleNames,
     tells: Mutex<Vec<Rule>>,
+    /// What engines' rules leave out.
+    spare: Spare,
 }
 
 impl InForce {
     /// What was in force when the host before this one ended, so that nothing is undecided until the folder
-    /// is read; no rule where nothing was kept, or what was kept is of no use to this build.
-    pub(crate) fn recall(config: &HostConfig) -> Self {
+    /// is read; no rule where nothing was kept, or what was kept is of no use to this build. Of engines' rules
+    /// only those of `contents` are taken, which is what is in force now.
+    pub(crate) fn recall(config: &HostConfig, spare: Spare, contents: &[Wanted]) -> Self {
         let key = LineageKey(random());
         let kept = match config.rules.enabled {
             true => Keepsakes::new(&config.state_dir).read(KEPT),
             false => None,
         };
+        let before = MarkNames::default();
+        let by = Modes { before: &before, config, spare: &spare, key: &key };
         let recalled = kept.and_then(|text| {
             let kept = serde_json::from_str(&text).map_err(|error| error.to_string());
-            kept.and_then(|kept| {
-                RuleSet::new(kept, Vec::new(), &MarkNames::default(), config, &key)
+            kept.and_then(|mut kept: Kept| {
+                kept.engines.retain(|one| contents.iter().any(|wanted| one.is_of(wanted)));
+                RuleSet::new(kept, Vec::new(), &by)
             })
             .inspect_err(|why| tracing::error!("the rules that were in force are of no use: {why}"))
             .ok()
         });
-        let set = recalled.unwrap_or_else(|| RuleSet::none(config, &key));
-        Self::new(set, key)
-    }
-
-    fn new(set: RuleSet, key: LineageKey) -> Self {
+        let set = recalled.unwrap_or_else(|| RuleSet::none(&by));
         let generation = AtomicU64::new(set.generation);
         let names = RuleNames::default();
         names.add(set.generation, set.names());
@@ -76,10 +84,17 @@ impl InForce {
             set: RwLock::new(Arc::new(set)),
             generation,
             counts: Default::default(),
+            of_engines: config.engines.iter().map(|_| Default::default()).collect(),
             key,
             names,
             tells: Mutex::default(),
+            spare,
         }
+    }
+
+    /// What engines' rules leave out.
+    pub(crate) fn spare(&self) -> &Spare {
+        &self.spare
     }
 
     /// The set that a question is judged by which comes now.
@@ -101,14 +116,34 @@ impl InForce {
 
     /// Counts what rules made of a question, and what it was answered.
     pub(crate) fn count(&self, ruling: &Ruling, answer: Answer) {
+        if let Some((place, _)) = ruling.denied_by_engine() {
+            self.count_of_engine(place, answer == Answer::Allow);
+        }
         let [denied, allowed, watched] = &self.counts;
         match (&ruling.decided, answer) {
             (Some((Answer::Deny, _)), Answer::Deny) => denied.fetch_add(1, Ordering::Relaxed),
             (Some((Answer::Allow, _)), _) => allowed.fetch_add(1, Ordering::Relaxed),
             (Some((Answer::Deny, _)), Answer::Allow) => watched.fetch_add(1, Ordering::Relaxed),
-            (None, _) if ruling.would_deny.is_some() => watched.fetch_add(1, Ordering::Relaxed),
+            (None, _) if ruling.would_deny.is_some() || ruling.conflict.is_some() => {
+                watched.fetch_add(1, Ordering::Relaxed)
+            }
             (None, _) => 0,
         };
+    }
+
+    /// Counts that a rule of this engine denied something, or only would have, were it not what the machine needs.
+    pub(crate) fn count_of_engine(&self, place: usize, spared: bool) {
+        if let Some(counts) = self.of_engines.get(place) {
+            counts[usize::from(spared)].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Events that rules of this engine denied, and would have denied but for the guard rails.
+    pub(crate) fn counts_of_engine(&self, place: usize) -> [u64; 2] {
+        let count = |which: usize| {
+            self.of_engines.get(place).map_or(0, |counts| counts[which].load(Ordering::Relaxed))
+        };
+        std::array::from_fn(count)
     }
 
     /// Questions that rules denied, allowed, and would have denied, since this host started.
@@ -144,7 +179,9 @@ impl InForce {
     pub(crate) fn compile(&self, kept: Kept, config: &HostConfig) -> Result<Arc<RuleSet>, String> {
         let tells = self.tells.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let before = self.current();
-        RuleSet::new(kept, tells, &before.compiled.marks, config, &self.key).map(Arc::new)
+        let by =
+            Modes { before: &before.compiled.marks, config, spare: &self.spare, key: &self.key };
+        RuleSet::new(kept, tells, &by).map(Arc::new)
     }
 }
 

@@ -7,12 +7,14 @@
 //! waiting (the kernel opens the object on behalf of the reader): such a reader may hang with its file
 //! system and holds up nobody else.
 
-use std::os::fd::{BorrowedFd, IntoRawFd};
+use std::os::fd::{AsFd as _, BorrowedFd, IntoRawFd};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use outrigger_api::{Answer, Event};
 use outrigger_decision::EngineIndex;
+use outrigger_sensor::identity::Credentials;
 use outrigger_sensor::page::{Reader, SlotState};
 use outrigger_sensor::process::{self, Interruptible, borrow_number};
 use outrigger_sensor::{Batch, Group, RawQuestion, clock, identity, lease};
@@ -161,22 +163,31 @@ fn take_in(
     let path = || identity::path(question.file);
     let wants_path = facts.wants_path || uses.is_some_and(|uses| uses.path);
     let known_path = (wants_path || host.history.is_watched()).then(path).flatten();
-    let ruling = match uses {
+    let identity = uses
+        .filter(|uses| uses.identity)
+        .map(|_| host.identity(question.pid, borrow_number(pidfd), &rules));
+    let asker = credentials.or_else(|| {
+        let subject = borrow_number(pidfd);
+        let uses_ids = uses.is_some_and(|uses| uses.ids);
+        uses_ids.then(|| host.subjects.credentials(question.pid, subject)).flatten()
+    });
+    let exe = identity.as_ref().and_then(|identity| identity.exe.clone());
+    let mut ruling = match uses {
         None => Ruling::of_nobody(rules.generation),
         Some(uses) => rules.judge(&Asked {
             event: question.event,
             file,
             object: &object,
             path: known_path.as_deref().filter(|_| uses.path),
-            credentials: credentials.or_else(|| {
-                let subject = borrow_number(pidfd);
-                uses.ids.then(|| host.subjects.credentials(question.pid, subject)).flatten()
-            }),
-            identity: uses
-                .identity
-                .then(|| host.identity(question.pid, borrow_number(pidfd), &rules)),
+            credentials: asker,
+            identity,
         }),
     };
+    if ruling.conflict.is_some()
+        && !host.spares(&object, known_path.as_deref(), asker, exe.as_deref())
+    {
+        ruling.deny_after_all();
+    }
     let content = facts
         .readers
         .iter()
@@ -269,5 +280,22 @@ fn unknown_object() -> identity::Object {
         changed: 0,
         mode: 0,
         owner: 0,
+    }
+}
+
+impl Host {
+    /// Whether the machine needs the object, or that this subject does what it does. A rule that was kept from
+    /// denying knows paths alone: what lies at one in the host's own namespace it cannot tell.
+    fn spares(
+        &self,
+        object: &identity::Object,
+        path: Option<&Path>,
+        asker: Option<Credentials>,
+        exe: Option<&[u8]>,
+    ) -> bool {
+        let is_root = asker.is_some_and(|asker| asker.uid == 0);
+        let runs = || exe.is_some_and(|exe| self.policy.spare().runs(exe));
+        let guarded = |path: &Path| self.guard.covers(self.shared.origin.as_fd(), path, object.key);
+        (is_root && runs()) || path.is_some_and(guarded)
     }
 }

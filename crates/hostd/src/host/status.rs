@@ -290,6 +290,7 @@ impl Host {
             status.abstains = sums.abstains;
             status.misses = sums.misses;
             status.latency_ns = sums.answered;
+            [status.rule_denials, status.rule_conflicts] = self.policy.counts_of_engine(place);
             status.degraded.clone_from(&engine.degraded);
             status.told = engine.told.iter().map(|event| event.name().to_owned()).collect();
             status.events = engine.events.iter().map(|event| event.name().to_owned()).collect();

@@ -145,6 +145,8 @@ impl Engine {
                 .collect(),
             last_fault: self.books.last_fault.clone(),
             poisoned_objects: 0,
+            rule_denials: 0,
+            rule_conflicts: 0,
         }
     }
 }

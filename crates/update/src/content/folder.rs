@@ -25,6 +25,8 @@ pub(super) struct Folder {
     handle: OwnedFd,
     /// The files that an interpreter reads, in the order of their names.
     pub(super) files: Vec<String>,
+    /// The files of rules for the platform, in the order of their names.
+    pub(super) rules: Vec<String>,
     /// Some of the others.
     pub(super) ignored: Vec<String>,
 }
@@ -50,12 +52,15 @@ impl Folder {
             names.push(name.into_owned());
         }
         names.sort_unstable();
-        let is_read = |name: &String| {
+        let ends = |name: &String, with: &[&str]| {
             let extension = Path::new(name).extension();
-            extension.is_some_and(|extension| extensions.iter().any(|known| extension == *known))
+            extension.is_some_and(|extension| with.iter().any(|known| extension == *known))
         };
-        let (files, others): (Vec<String>, Vec<String>) = names.into_iter().partition(is_read);
-        if let Some(name) = files.iter().find(|name| !is_name(name)) {
+        let (rules, others): (Vec<String>, Vec<String>) =
+            names.into_iter().partition(|name| ends(name, &[super::rules::EXTENSION]));
+        let (files, others): (Vec<String>, Vec<String>) =
+            others.into_iter().partition(|name| ends(name, extensions));
+        if let Some(name) = files.iter().chain(&rules).find(|name| !is_name(name)) {
             let (what, rule) = ("a file of content", NAME_RULE);
             let fault = Fault::Name { found: quoted(name), what, rule };
             return Err(ContentError::whole(".", fault).into());
@@ -63,7 +68,7 @@ impl Folder {
         let known = [super::samples::FOLDER, RELEASE_FILE];
         let ignored = others.iter().filter(|name| !known.contains(&name.as_str()));
         let ignored = ignored.take(IGNORED_MAX).map(|name| quoted(name)).collect();
-        Ok(Self { handle, files, ignored })
+        Ok(Self { handle, files, rules, ignored })
     }
 
     /// Opens the file `name`.

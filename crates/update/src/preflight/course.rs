@@ -240,6 +240,7 @@ fn describe(content: &Content, check: &mut Check) {
     let what = match content.kind() {
         ContentType::Hashlist => "entries",
         ContentType::Yara => "rules_named",
+        ContentType::Rules => "rule_files",
         _ => "instances",
     };
     check.figure(what, count(content.instances()));

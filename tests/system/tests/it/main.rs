@@ -8,6 +8,7 @@ mod act;
 mod attack;
 mod boot;
 mod cache;
+mod content_rules;
 mod empty;
 mod engine;
 mod filter;
@@ -150,6 +151,17 @@ const TESTS: &[Test] = tests! {
     60 policy::the_last_good_set_outlives_its_host;
     60 policy::a_change_under_load_loses_no_decision;
     30 policy::explain_names_the_rule;
+
+    60 content_rules::they_deny_without_their_engine;
+    30 content_rules::of_a_monitored_engine_are_monitored;
+    60 content_rules::what_the_machine_needs_is_spared;
+    60 content_rules::a_permit_is_refused_with_its_place;
+    60 content_rules::a_mark_is_refused_with_its_place;
+    60 content_rules::too_many_are_refused_and_the_administrators_fit;
+    60 content_rules::those_that_take_too_much_room_are_refused;
+    30 content_rules::a_folder_that_nobody_signed_has_none;
+    90 content_rules::they_come_and_go_with_their_release;
+    60 content_rules::they_leave_with_their_engine;
 
     60 reason::a_full_disk_is_told_and_got_over;
     60 reason::another_kernel_is_told_once;

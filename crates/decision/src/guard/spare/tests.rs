@@ -133,7 +133,11 @@ fn only_what_the_rule_leaves_possible_is_compared() {
         match condition {
             Condition::All(of) | Condition::Any(of) => of.iter().map(comparisons).sum(),
             Condition::Not(of) => comparisons(of),
-            _ => 1,
+            Condition::Number { .. }
+            | Condition::Text { .. }
+            | Condition::Within(_)
+            | Condition::Descends { .. }
+            | Condition::Marked { .. } => 1,
         }
     }
     let of = |when: Condition| {

@@ -4,16 +4,16 @@
 //! set that comes of it is put in force here. One is read at a time. While the folder is not as it must be,
 //! the set before decides on, and status says why.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
 
-use outrigger_api::Event;
 use outrigger_api::control::{PolicyStatus, Response};
 use outrigger_api::coverage::Coverage;
 use outrigger_api::settings::Manifest;
+use outrigger_api::{EngineName, Event, FailureReason};
 use outrigger_decision::rules::reading::{Answer, Question};
 use outrigger_decision::rules::{Source, filter};
 use outrigger_sensor::clock;
@@ -23,6 +23,7 @@ use serde_json::json;
 use super::super::engines::Engine;
 use super::super::installed::chain;
 use super::super::policy::child::{self, Unheard};
+use super::super::policy::contents::{self, Wanted};
 use super::super::policy::{self, Kept, RuleSet, folder};
 use super::super::{Host, lock};
 use super::{Control, Message};
@@ -41,6 +42,8 @@ pub(super) struct Reading {
     settled: bool,
     /// Why the folder is not in force.
     problem: Option<String>,
+    /// Why rules of engines' content are not in force, by the engine.
+    contents: BTreeMap<EngineName, String>,
 }
 
 /// Why the folder is read, and who hears what came of it.
@@ -52,12 +55,16 @@ pub(super) enum Purpose {
     Apply(Sender<Response>),
     /// The operator wants the configuration in force, the policies with it.
     Reload(Option<Sender<Response>>),
+    /// Another release of an engine's content decides, or none.
+    Contents,
 }
 
 /// What came of a reading.
 #[derive(Debug)]
 pub(super) struct Step {
     result: Result<Found, Vec<String>>,
+    /// The engines whose rules are refused, and why.
+    refused: Vec<(EngineName, String)>,
     took: Duration,
 }
 
@@ -80,6 +87,13 @@ impl Reading {
     pub(super) fn problem(&self) -> Option<&str> {
         self.problem.as_deref()
     }
+
+    /// Why rules of engines' content are not in force, one sentence each.
+    pub(super) fn problems_of_contents(&self) -> impl Iterator<Item = String> {
+        self.contents.iter().map(|(engine, why)| {
+            format!("rules in the content of {engine} are not in force: {why}")
+        })
+    }
 }
 
 impl Control {
@@ -91,19 +105,43 @@ impl Control {
         }
     }
 
+    /// Has the rules of engines' content read, since another one decides, or none.
+    pub(super) fn read_contents(&mut self) {
+        // One that waits to be read is of what is in force then.
+        let waits = |purpose: &Purpose| matches!(purpose, Purpose::Contents);
+        if self.host.config.rules.enabled && !self.reading.wanted.iter().skip(1).any(waits) {
+            self.read_policies(Purpose::Contents);
+        }
+    }
+
+    /// The releases of content whose rules are to be in force. They outlive the engine's process, and its quarantine.
+    fn contents(&self) -> Vec<Wanted> {
+        if !self.host.config.rules.enabled {
+            return Vec::new();
+        }
+        let places = 0..self.in_force.len();
+        let decides = |place: &usize| self.boot.keeps_off(&self.manifests[*place].name).is_none();
+        let version = |place: usize| self.decides(place).and_then(|one| Wanted::of(one, false));
+        places.filter(decides).filter_map(version).collect()
+    }
+
     fn begin_reading(&mut self) {
         let host = Arc::clone(&self.host);
         // A set that is only tried takes a number too: no two are ever called the same.
         self.generation = self.generation.max(host.policy.generation()).saturating_add(1);
         let generation = self.generation;
+        let contents = self.contents();
+        let anew = matches!(self.reading.wanted.front(), Some(Purpose::Start));
         let read = move || {
             let begun = Instant::now();
-            let result = read_set(&host, generation);
-            host.to_control.policy(Step { result, took: begun.elapsed() });
+            let mut refused = Vec::new();
+            let result = read_set(&host, generation, &contents, anew, &mut refused);
+            host.to_control.policy(Step { result, refused, took: begun.elapsed() });
         };
         if let Err(error) = std::thread::Builder::new().name("policy".into()).spawn(read) {
             let result = Err(vec![format!("no thread can be started to read policies: {error}")]);
-            self.host.to_control.policy(Step { result, took: Duration::ZERO });
+            let took = Duration::ZERO;
+            self.host.to_control.policy(Step { result, refused: Vec::new(), took });
         }
     }
 
@@ -111,6 +149,7 @@ impl Control {
     pub(super) fn go_on_with_policy(&mut self, step: Step) -> Option<i32> {
         self.reading.settled = true;
         let purpose = self.reading.wanted.pop_front();
+        self.refuse_contents(step.refused);
         let answer = match step.result {
             Ok(Found::Same) => {
                 self.reading.problem = None;
@@ -146,7 +185,7 @@ impl Control {
                 let _ = reply.send(Response::Error { message });
                 None
             }
-            (Some(Purpose::Reload(None) | Purpose::Start) | None, _) => None,
+            (Some(Purpose::Reload(None) | Purpose::Start | Purpose::Contents) | None, _) => None,
         }
     }
 
@@ -166,17 +205,18 @@ impl Control {
         let value = json!({
             "generation": generation,
             "before": before,
-            "rules": set.kept.rules.len(),
+            "rules": set.kept.all().count(),
+            "engines": set.kept.engines.iter().map(|one| (&one.engine, one.rules.len())).collect::<Vec<_>>(),
             "counts": set.counts(),
             "events": set.events().iter().map(|event| event.name()).collect::<Vec<_>>(),
             "took_ms": u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
         });
         host.journal.write("policy-in-force", value);
-        match serde_json::to_vec(&set.kept) {
+        match serde_json::to_vec(&set.kept.without_shadow()) {
             Ok(text) => self.keepsakes.keep(policy::KEPT, text, clock::now()),
             Err(error) => tracing::error!(%error, "the rules in force cannot be kept"),
         }
-        let count = set.kept.rules.len();
+        let count = set.kept.all().count();
         tracing::info!("{count} rules are in force, generation {generation}");
         Ok(format!("{count} rules are in force, generation {generation}; before it was {before}"))
     }
@@ -220,7 +260,7 @@ impl Control {
         };
         let current = host.policy.current();
         if tells.is_empty() {
-            let put = if current.kept.rules.is_empty() { Ok(()) } else { plane.put(&current) };
+            let put = if current.kept.is_empty() { Ok(()) } else { plane.put(&current) };
             if let Err(error) = put {
                 self.sensor_refused("what rules decide in the kernel", &error);
             }
@@ -250,7 +290,7 @@ impl Control {
         let [denied, allowed, would_deny] = self.host.policy.counts();
         Some(PolicyStatus {
             generation: set.generation,
-            rules: set.kept.rules.len() as u64,
+            rules: set.kept.all().count() as u64,
             monitored: set.monitored() as u64,
             since_ms: set.since_ms,
             denied,
@@ -277,6 +317,26 @@ impl Control {
         undecided.collect()
     }
 
+    /// What of engines' content is not in force, from now on.
+    fn refuse_contents(&mut self, refused: Vec<(EngineName, String)>) {
+        let refused: BTreeMap<EngineName, String> = refused.into_iter().collect();
+        for (engine, why) in &refused {
+            if self.reading.contents.get(engine) == Some(why) {
+                continue;
+            }
+            tracing::error!("rules in the content of {engine} are not in force: {why}");
+            // A release on probation whose rules are not in force is not what was tried.
+            if let Some(place) = self.manifests.iter().position(|known| known.name == *engine) {
+                let reason = FailureReason::ContentRejected;
+                self.judge_probation(place, |gate| gate.lost(reason, why).cloned());
+            }
+            let value = json!({ "engine": engine, "errors": [why] });
+            self.host.journal.write("policy-refused", value);
+            self.host.note(FailureReason::ContentRejected, &format!("rules of {engine}: {why}"));
+        }
+        self.reading.contents = refused;
+    }
+
     /// The folder is not as it must be; what is said of it.
     fn refuse_policies(&mut self, errors: &[String], took: Duration) -> String {
         let host = &self.host;
@@ -300,8 +360,15 @@ impl Control {
     }
 }
 
-/// Reads and compiles the folder of policies.
-fn read_set(host: &Host, generation: u64) -> Result<Found, Vec<String>> {
+/// Reads and compiles the folder of policies, and the rules of engines' content: what was read before of the same
+/// release counts, unless all is to be read `anew`. What is wrong with an engine's goes into `refused`.
+fn read_set(
+    host: &Host,
+    generation: u64,
+    contents: &[Wanted],
+    anew: bool,
+    refused: &mut Vec<(EngineName, String)>,
+) -> Result<Found, Vec<String>> {
     let current = host.policy.current();
     let mut kept = Kept { generation, ..Kept::default() };
     let rules = &host.config.rules;
@@ -310,13 +377,13 @@ fn read_set(host: &Host, generation: u64) -> Result<Found, Vec<String>> {
         false => Ok(Question::new(Source::Administrator)),
     };
     let question = question.map_err(|error| vec![error.to_string()])?;
+    let groups = host.page().header().groups();
+    let unheard = Unheard {
+        groups: groups.map(|(_, group)| group.number()).collect(),
+        mask: PERMISSION_MASK,
+    };
     if !question.files.is_empty() {
         let program = compiler().map_err(|why| vec![why])?;
-        let groups = host.page().header().groups();
-        let unheard = Unheard {
-            groups: groups.map(|(_, group)| group.number()).collect(),
-            mask: PERMISSION_MASK,
-        };
         let answer =
             child::read(&program, &question, &unheard, child::TIME_MAX).map_err(|error| {
                 vec![format!("{}, which reads policies: {}", program.display(), chain(&error))]
@@ -328,10 +395,28 @@ fn read_set(host: &Host, generation: u64) -> Result<Found, Vec<String>> {
             }
         }
     }
-    if kept.rules == current.kept.rules {
+    let before = &current.kept.engines;
+    for wanted in contents {
+        let same = before.iter().find(|one| one.is_of(wanted) && !anew);
+        let found = match same {
+            Some(same) => Ok(Some(same.clone())),
+            None => contents::read(wanted, compiler, &unheard, host.policy.spare()),
+        };
+        match found {
+            Ok(found) => kept.engines.extend(found),
+            Err(errors) => {
+                // What was in force of it decides on.
+                kept.engines.extend(before.iter().find(|one| one.stands_for(wanted)).cloned());
+                refused.push((wanted.engine.clone(), errors.join("\n")));
+            }
+        }
+    }
+    if (&kept.rules, &kept.engines) == (&current.kept.rules, &current.kept.engines) {
         return Ok(Found::Same);
     }
-    host.policy.compile(kept, &host.config).map(Found::New).map_err(|why| vec![why])
+    let set = host.policy.compile(kept, &host.config).map_err(|why| vec![why])?;
+    refused.extend(set.left_out.iter().cloned());
+    Ok(Found::New(set))
 }
 
 fn compiler() -> Result<PathBuf, String> {

@@ -166,6 +166,8 @@ impl Control {
                 self.supervisor.keep_off(place, &why, now, &mut self.happenings);
             }
         }
+        // They may be what kept the machine from coming up.
+        self.read_contents();
         self.act();
         self.sync_presence();
         Ok(match engine {

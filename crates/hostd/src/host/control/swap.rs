@@ -317,6 +317,7 @@ impl Control {
             self.supervisor.restart_as(place, spec, now, &mut self.happenings);
         }
         self.in_force[place] = Some(version);
+        self.read_contents();
         // Everything is its when the answer says so.
         self.act();
         promoted

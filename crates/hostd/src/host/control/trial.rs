@@ -249,6 +249,15 @@ impl Control {
         self.trials.iter().flatten().map(|trial| trial.due).min()
     }
 
+    /// The version whose content decides at `place`: on the way back from a trial it is what was before.
+    pub(super) fn decides(&self, place: usize) -> Option<&Version> {
+        match self.trials[place].as_ref().map(|trial| &trial.phase) {
+            Some(Phase::Back(back)) => Some(back.before()),
+            Some(Phase::Ending(ending)) if ending.leaves_nothing() => None,
+            _ => self.in_force[place].as_ref(),
+        }
+    }
+
     /// Whether this host alone decides, and questions are asked.
     fn may_go_on(&self) -> bool {
         matches!(self.handover, Handover::None) && self.granted.is_some() && self.marked

@@ -5,6 +5,8 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use outrigger_sensor::notice::Ruled;
 
+use super::contents::Kind;
+
 /// Sets whose names are kept: the one in force, and those before it, of which notices may still be on their way.
 const SETS_MAX: usize = 6;
 
@@ -13,11 +15,19 @@ const SETS_MAX: usize = 6;
 pub(crate) struct RuleNames(Arc<RwLock<VecDeque<Set>>>);
 
 /// A set's number, and its rules' names in their order.
-type Set = (u64, Vec<Arc<str>>);
+type Set = (u64, Vec<Named>);
+
+/// A rule's name, and whose it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Named {
+    pub(crate) name: Arc<str>,
+    /// The engine's place in the configuration, and what its rule is there for; `None` for the administrator's.
+    pub(crate) engine: Option<(usize, Kind)>,
+}
 
 impl RuleNames {
     /// Says what the rules of a set are called, before a sensor can tell what they decided.
-    pub(crate) fn add(&self, generation: u64, names: Vec<Arc<str>>) {
+    pub(crate) fn add(&self, generation: u64, names: Vec<Named>) {
         let mut sets = self.0.write().unwrap_or_else(PoisonError::into_inner);
         sets.truncate(SETS_MAX - 1);
         sets.push_front((generation, names));
@@ -25,9 +35,21 @@ impl RuleNames {
 
     /// What the rule that decided is called, if its set is among the last.
     pub(crate) fn of(&self, ruled: Ruled) -> Option<Arc<str>> {
+        self.named(ruled).map(|named| named.name)
+    }
+
+    /// The same, and whose it is.
+    pub(crate) fn named(&self, ruled: Ruled) -> Option<Named> {
         let sets = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let (_, names) = sets.iter().find(|(generation, _)| *generation == ruled.generation)?;
-        names.get(usize::from(ruled.rule)).map(Arc::clone)
+        names.get(usize::from(ruled.rule)).cloned()
+    }
+}
+
+#[cfg(test)]
+impl From<&str> for Named {
+    fn from(name: &str) -> Self {
+        Self { name: name.into(), engine: None }
     }
 }
 
@@ -42,7 +64,7 @@ mod tests {
         let names = RuleNames::default();
         let heard = names.clone();
         for generation in 1..=7 {
-            names.add(generation, vec![format!("first of {generation}").into(), "second".into()]);
+            names.add(generation, vec![(&*format!("first of {generation}")).into(), "second".into()]);
         }
 
         let name =

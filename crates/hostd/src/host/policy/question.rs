@@ -10,11 +10,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use outrigger_api::{Answer, Event};
-use outrigger_decision::rules::{Facts, Number, Source, Text};
+use outrigger_decision::guard::CONFLICT;
+use outrigger_decision::rules::{Facts, Number, Text};
 use outrigger_sensor::identity::{Credentials, Object};
 use rustix::fs::fstat;
 
 use super::RuleSet;
+use super::contents::Kind;
 use super::subject::Identity;
 
 /// What the rules make of a question.
@@ -26,8 +28,12 @@ pub(crate) struct Ruling {
     pub(crate) decided: Option<(Answer, Arc<str>)>,
     /// The rule that would have denied it, were it enforced.
     pub(crate) would_deny: Option<Arc<str>>,
-    /// Whether the rule that decided is an engine's, so that guard rails hold.
-    pub(crate) of_engine: bool,
+    /// The engine whose rule decided, so that guard rails hold.
+    pub(crate) of_engine: Option<usize>,
+    /// An engine's rule that would have denied it, were it not what the machine needs.
+    pub(crate) conflict: Option<(usize, Arc<str>)>,
+    /// A rule of an engine's release in shadow that would have denied it.
+    pub(crate) shadow: Option<(usize, Arc<str>)>,
 }
 
 impl Ruling {
@@ -43,7 +49,27 @@ impl Ruling {
 
     /// Whether no rule says anything of it.
     pub(crate) fn is_none(&self) -> bool {
-        self.decided.is_none() && self.would_deny.is_none()
+        self.decided.is_none()
+            && self.would_deny.is_none()
+            && self.conflict.is_none()
+            && self.shadow.is_none()
+    }
+
+    /// The engine whose rule denies it, or is kept from that by the guard rails alone, and which.
+    pub(crate) fn denied_by_engine(&self) -> Option<(usize, &Arc<str>)> {
+        match (&self.decided, self.of_engine, &self.conflict) {
+            (Some((Answer::Deny, rule)), Some(engine), _) => Some((engine, rule)),
+            (_, _, Some((engine, rule))) => Some((*engine, rule)),
+            _ => None,
+        }
+    }
+
+    /// Takes the guard rail out of the way, which the question did not meet: the engine's rule decides.
+    pub(crate) fn deny_after_all(&mut self) {
+        if let Some((engine, name)) = self.conflict.take() {
+            let name = name.strip_suffix(CONFLICT).map(Arc::from).unwrap_or(name);
+            (self.decided, self.of_engine) = (Some((Answer::Deny, name)), Some(engine));
+        }
     }
 }
 
@@ -96,17 +122,24 @@ impl RuleSet {
 
     fn rule(&self, facts: &Facts<'_>) -> Ruling {
         let decision = self.compiled.image.decide(facts);
-        let named = |rule: u16| self.name(rule).map(|(name, _)| Arc::clone(name));
         let number = decision.deny.or(decision.allow);
         let answer = if decision.deny.is_some() { Answer::Deny } else { Answer::Allow };
-        Ruling {
-            generation: self.generation,
-            decided: number.and_then(named).map(|name| (answer, name)),
-            would_deny: decision.would_deny.and_then(named),
-            of_engine: number
-                .and_then(|rule| self.name(rule))
-                .is_some_and(|(_, source)| matches!(source, Source::Engine(_))),
+        let decided = number.and_then(|rule| self.name(rule));
+        let mut ruling = Ruling {
+            decided: decided.map(|named| (answer, Arc::clone(&named.name))),
+            of_engine: decided.and_then(|named| named.engine).map(|(engine, _)| engine),
+            ..Ruling::of_nobody(self.generation)
+        };
+        let watched = decision.would_deny.and_then(|rule| self.name(rule));
+        match watched.map(|named| (Arc::clone(&named.name), named.engine)) {
+            // What is denied all the same was not spared.
+            Some((_, Some((_, Kind::Conflict)))) if decision.deny.is_some() => {}
+            Some((name, Some((engine, Kind::Conflict)))) => ruling.conflict = Some((engine, name)),
+            Some((name, Some((engine, Kind::Shadow)))) => ruling.shadow = Some((engine, name)),
+            Some((name, _)) => ruling.would_deny = Some(name),
+            None => {}
         }
+        ruling
     }
 }
 

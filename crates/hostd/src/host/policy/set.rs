@@ -1,23 +1,25 @@
 //! One set of rules, compiled.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use outrigger_api::control::PolicyFile;
-use outrigger_api::settings::HostConfig;
-use outrigger_api::{Event, EventSet, Mode};
+use outrigger_api::settings::{EngineSource, HostConfig};
+use outrigger_api::{EngineName, Event, EventSet, Mode};
+use outrigger_decision::guard::Spare;
 use outrigger_decision::policy::Policies;
 use outrigger_decision::rules::reading::Place;
 use outrigger_decision::rules::{
-    Compiled, Condition, Effect, LineageKey, MarkNames, Number, Process, Rule, Source, Text,
-    compile,
+    Compiled, Condition, Effect, LineageKey, MarkNames, Number, Process, Rule, Text, compile,
 };
 use outrigger_sensor::clock;
 use outrigger_sensor::plane::Marks;
 use serde::{Deserialize, Serialize};
 
 use super::super::journal;
+use super::contents::{Kind, OfEngine, placed};
+use super::names::Named;
 
 /// A set as it is kept on disk.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +31,28 @@ pub(crate) struct Kept {
     /// Where each stands in the text.
     #[serde(default)]
     pub(crate) places: Vec<Place>,
+    /// Those of engines' content.
+    #[serde(default)]
+    pub(crate) engines: Vec<OfEngine>,
+}
+
+impl Kept {
+    /// Every rule but those in shadow.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Rule> {
+        let engines = self.engines.iter().filter(|one| !one.shadow);
+        self.rules.iter().chain(engines.flat_map(|one| &one.rules))
+    }
+
+    /// Whether there is no rule at all.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.engines.is_empty()
+    }
+
+    /// As the next host is to have it.
+    pub(crate) fn without_shadow(&self) -> Self {
+        let engines = self.engines.iter().filter(|one| !one.shadow).cloned().collect();
+        Self { engines, ..self.clone() }
+    }
 }
 
 /// What of a question the rules about its event look at.
@@ -44,6 +68,25 @@ pub(crate) struct Uses {
     pub(crate) memory: bool,
 }
 
+/// What a set is compiled by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Modes<'a> {
+    /// The marks of the set before.
+    pub(crate) before: &'a MarkNames,
+    pub(crate) config: &'a HostConfig,
+    /// What engines' rules leave out.
+    pub(crate) spare: &'a Spare,
+    pub(crate) key: &'a LineageKey,
+}
+
+impl Modes<'_> {
+    /// The place of the engine of this name, of those that are installed.
+    fn place(&self, engine: &EngineName) -> Option<usize> {
+        let mut engines = self.config.engines.iter();
+        engines.position(|one| one.source == EngineSource::Installed(engine.clone()))
+    }
+}
+
 /// A set of rules, ready to judge by.
 #[derive(Debug)]
 pub(crate) struct RuleSet {
@@ -51,8 +94,10 @@ pub(crate) struct RuleSet {
     /// As they were read.
     pub(crate) kept: Kept,
     pub(crate) compiled: Compiled,
-    /// Name and source of each, by its number in the image.
-    names: Vec<(Arc<str>, Source)>,
+    /// By the numbers in the image.
+    names: Vec<Named>,
+    /// The engines of whose rules there is no room, and what is in the way.
+    pub(crate) left_out: Vec<(EngineName, String)>,
     decides: EventSet,
     uses: Vec<Uses>,
     /// When it came in force, ms since the epoch.
@@ -61,38 +106,52 @@ pub(crate) struct RuleSet {
 
 impl RuleSet {
     /// Compiles `kept` with the marks of the set before, as the modes of `config` have it: where nothing is enforced, a Deny is only said.
+    /// Rules of engines for which there is no room beside the others are left out.
     ///
     /// # Errors
     ///
-    /// What the compiler refuses, with the rule's place.
-    pub(crate) fn new(
-        kept: Kept,
-        tells: Vec<Rule>,
-        before: &MarkNames,
-        config: &HostConfig,
-        key: &LineageKey,
-    ) -> Result<Self, String> {
-        let policies = Policies::new(config);
-        let as_in = |rule| as_in(rule, config.rules.mode, &policies);
-        let rules: Vec<Rule> = kept.rules.iter().flat_map(as_in).chain(tells).collect();
-        let compiled = compile(&rules, key, kept.generation, before).map_err(|error| {
-            let place = |rule: &str| kept.places.iter().find(|place| place.rule == rule);
-            let at = error.rule().and_then(place);
-            let at = at.map(|at| format!("{}:{}:{}: ", at.file, at.line, at.column));
-            format!("{}{error}", at.unwrap_or_default())
-        })?;
+    /// What the compiler refuses of the administrator's rules, with the rule's place.
+    pub(crate) fn new(mut kept: Kept, tells: Vec<Rule>, by: &Modes<'_>) -> Result<Self, String> {
+        let policies = Policies::new(by.config);
+        let as_in = |rule| as_in(rule, by.config.rules.mode, &policies);
+        let generation = kept.generation;
+        let compile = |rules: &[(Rule, Option<(usize, Kind)>)]| {
+            let rules: Vec<Rule> =
+                rules.iter().map(|(rule, _)| rule.clone()).chain(tells.iter().cloned()).collect();
+            compile(&rules, by.key, generation, by.before).map(|compiled| (rules, compiled))
+        };
+        let mut rules: Vec<(Rule, Option<(usize, Kind)>)> =
+            kept.rules.iter().flat_map(as_in).map(|rule| (rule, None)).collect();
+        let (mut all, mut compiled) =
+            compile(&rules).map_err(|error| placed(&error, &kept.places))?;
+        let mut left_out = Vec::new();
+        for one in std::mem::take(&mut kept.engines) {
+            let Some(place) = by.place(&one.engine) else { continue };
+            let more = one.prepared(by.config, &policies, by.spare);
+            let more = more.into_iter().map(|(rule, kind)| (rule, Some((place, kind))));
+            let with: Vec<_> = rules.iter().cloned().chain(more).collect();
+            match compile(&with) {
+                Ok(found) => {
+                    (all, compiled) = found;
+                    rules = with;
+                    kept.engines.push(one);
+                }
+                Err(error) => left_out.push((one.engine.clone(), placed(&error, &one.places))),
+            }
+        }
         let uses = |event: &Event| {
-            let about = deciding(&rules).filter(|rule| rule.events.contains(event));
+            let about = deciding(&all).filter(|rule| rule.events.contains(event));
             about.fold(Uses::default(), |uses, rule| uses.and(&rule.when))
         };
         Ok(Self {
-            generation: kept.generation,
-            decides: deciding(&rules).flat_map(|rule| rule.events.iter().copied()).collect(),
+            generation,
+            decides: deciding(&all).flat_map(|rule| rule.events.iter().copied()).collect(),
             uses: Event::ALL.iter().map(uses).collect(),
             names: rules
                 .into_iter()
-                .map(|rule| (Arc::from(rule.name.as_str()), rule.source))
+                .map(|(rule, engine)| Named { name: Arc::from(rule.name.as_str()), engine })
                 .collect(),
+            left_out,
             compiled,
             kept,
             since_ms: journal::now_ms(),
@@ -100,9 +159,8 @@ impl RuleSet {
     }
 
     /// No rule at all.
-    pub(crate) fn none(config: &HostConfig, key: &LineageKey) -> Self {
-        Self::new(Kept::default(), Vec::new(), &MarkNames::default(), config, key)
-            .expect("nothing in no rule can be refused")
+    pub(crate) fn none(by: &Modes<'_>) -> Self {
+        Self::new(Kept::default(), Vec::new(), by).expect("nothing in no rule can be refused")
     }
 
     /// Whether a rule denies, allows or marks by this event.
@@ -112,8 +170,7 @@ impl RuleSet {
 
     /// Whether a rule about this event does that.
     pub(crate) fn does(&self, event: Event, effect: &Effect) -> bool {
-        let rules = &self.kept.rules;
-        rules.iter().any(|rule| rule.effect == *effect && rule.events.contains(&event))
+        self.kept.all().any(|rule| rule.effect == *effect && rule.events.contains(&event))
     }
 
     /// Whether a question may be judged by what is remembered of its subject.
@@ -143,37 +200,42 @@ impl RuleSet {
         self.uses[event.index()]
     }
 
-    /// Name and source of the rule with this number.
-    pub(crate) fn name(&self, rule: u16) -> Option<&(Arc<str>, Source)> {
+    /// Name and owner of the rule with this number.
+    pub(crate) fn name(&self, rule: u16) -> Option<&Named> {
         self.names.get(usize::from(rule))
     }
 
     /// The names of all, by their numbers.
-    pub(crate) fn names(&self) -> Vec<Arc<str>> {
-        self.names.iter().map(|(name, _)| Arc::clone(name)).collect()
+    pub(crate) fn names(&self) -> Vec<Named> {
+        self.names.clone()
     }
 
     /// Rules that would deny and are not enforced.
     pub(crate) fn monitored(&self) -> usize {
         let watched = |rule: &&Rule| rule.effect == Effect::Deny && rule.mode == Mode::Monitor;
-        self.kept.rules.iter().filter(watched).count()
+        self.kept.all().filter(watched).count()
     }
 
-    /// The files of `folder` that it was read from, with the number of their rules.
+    /// The files that it was read from, the administrator's in `folder`, with the number of their rules.
     pub(crate) fn files(&self, folder: &Path) -> Vec<PolicyFile> {
-        let mut files: BTreeMap<&str, u64> = BTreeMap::new();
+        let mut files: BTreeMap<PathBuf, u64> = BTreeMap::new();
         for place in &self.kept.places {
-            *files.entry(&place.file).or_insert(0) += 1;
+            *files.entry(folder.join(&place.file)).or_insert(0) += 1;
+        }
+        for one in self.kept.engines.iter().filter(|one| !one.shadow) {
+            for place in &one.places {
+                *files.entry(one.path(place)).or_insert(0) += 1;
+            }
         }
         let file =
-            |(name, rules)| PolicyFile { path: folder.join(name).display().to_string(), rules };
+            |(path, rules): (PathBuf, u64)| PolicyFile { path: path.display().to_string(), rules };
         files.into_iter().map(file).collect()
     }
 
     /// Rules by what they do: denials enforced, denials watched, allowances, marks.
     pub(crate) fn counts(&self) -> BTreeMap<&'static str, usize> {
         let mut counts = BTreeMap::new();
-        for rule in &self.kept.rules {
+        for rule in self.kept.all() {
             let what = match (&rule.effect, rule.mode) {
                 (Effect::Deny, Mode::Enforce) => "deny",
                 (Effect::Deny, Mode::Monitor) => "would-deny",
@@ -192,7 +254,7 @@ fn deciding(rules: &[Rule]) -> impl Iterator<Item = &Rule> {
 }
 
 /// `rule` as it is where the administrator enforces some events and watches others.
-fn as_in(rule: &Rule, mode: Mode, policies: &Policies) -> Vec<Rule> {
+pub(super) fn as_in(rule: &Rule, mode: Mode, policies: &Policies) -> Vec<Rule> {
     let is_watched =
         |event: &&Event| mode == Mode::Monitor || policies.of(**event).mode == Mode::Monitor;
     let (watched, enforced): (Vec<Event>, Vec<Event>) = rule.events.iter().partition(is_watched);

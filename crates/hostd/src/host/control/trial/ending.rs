@@ -39,6 +39,11 @@ impl Ending {
         Self { task, busy: false, by_restart: false }
     }
 
+    /// Whether nothing of the engine decides in this host until another one does.
+    pub(super) const fn leaves_nothing(&self) -> bool {
+        self.by_restart || matches!(self.task, Task::Withdraw(_))
+    }
+
     /// Why what was on probation is not to decide any more, which the next host must know until it is written.
     pub(super) const fn condemns(&self) -> Option<&Finding> {
         match &self.task {
@@ -75,6 +80,13 @@ impl Ending {
     }
 }
 
+impl Back {
+    /// What is to decide again.
+    pub(super) const fn before(&self) -> &Version {
+        &self.before
+    }
+}
+
 impl Control {
     /// What decides on probation is not to: what was before is started, beside it where it still runs.
     pub(super) fn go_back(&mut self, place: usize, finding: Finding) {
@@ -103,12 +115,15 @@ impl Control {
             let why = format!("{what} was rolled back: {finding}");
             self.supervisor.refuse(place, why, clock::now(), &mut self.happenings);
             let ending = Ending { by_restart: true, ..Ending::new(Task::RollBack(finding)) };
-            return self.end_trial(place, ending);
+            self.end_trial(place, ending);
+            return self.read_contents();
         };
         let back = Back { finding, before: before.clone(), in_place: false };
         if let Some(trial) = &mut self.trials[place] {
             trial.phase = Phase::Back(Box::new(back));
         }
+        // Its rules need no process to leave.
+        self.read_contents();
         let state = self.supervisor.status().get(place).map(|status| status.state);
         if state == Some(EngineState::Docked) && self.swaps[place].is_none() {
             self.swap_to(place, before, Purpose::Back);
@@ -166,7 +181,9 @@ impl Control {
         let value = json!({ "engine": name, "why": why });
         self.host.journal.write("release-withdrawn", value);
         let ending = Ending::new(Task::Withdraw(back.finding.clone()));
+        self.in_force[place] = None;
         self.end_trial(place, ending);
+        self.read_contents();
     }
 
     pub(super) fn end_trial(&mut self, place: usize, ending: Ending) {

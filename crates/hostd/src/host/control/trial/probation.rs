@@ -123,7 +123,7 @@ impl Control {
     }
 
     /// Has the gate judge; a finding leads back at once.
-    pub(super) fn judge_probation(
+    pub(in super::super) fn judge_probation(
         &mut self,
         place: usize,
         judge: impl FnOnce(&mut Gate) -> Option<Finding>,
