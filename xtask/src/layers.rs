@@ -31,7 +31,10 @@ const LAYERS: &[&[Layer]] = &[
         Layer { folder: "crates/fetch", on: &["crates/api", "crates/sandbox"] },
     ],
     &[
-        Layer { folder: "crates/supervisor", on: &["crates/api", "crates/dock", "crates/sandbox"] },
+        Layer {
+            folder: "crates/supervisor",
+            on: &["crates/api", "crates/decision", "crates/dock", "crates/sandbox"],
+        },
         Layer { folder: "crates/policy", on: &["crates/api", "crates/decision"] },
         Layer { folder: "crates/fleet", on: &["crates/api", "crates/update"] },
         Layer { folder: "sdk/rust", on: &["crates/api", "crates/dock"] },

@@ -4,6 +4,7 @@
 //! It is the very preflight of `outrigger update`, in the sandbox that the host gives the engine.
 
 mod evidence;
+mod rules;
 mod sandboxed;
 
 use std::fs::File;

@@ -13,6 +13,7 @@
 //! Paths are bytes as the kernel gives them, canonical: absolute, links resolved. With merged `/usr`,
 //! `/bin/x` and `/usr/bin/x` are one path here, and so are `/sbin/x` and `/bin/x`.
 
+mod room;
 mod spare;
 
 use std::borrow::Cow;
@@ -21,6 +22,7 @@ use std::path::Path;
 
 use outrigger_api::{Answer, FileKey};
 
+pub use room::{ENGINE_CLAUSES_MAX, ENGINE_RULES_MAX, RoomError, placed};
 pub use spare::{CONFLICT, Layout, Spare, Spared};
 
 /// How an entry of [`ALWAYS`] names files.

@@ -41,6 +41,7 @@ mod happening;
 mod launcher;
 mod life;
 mod meter;
+pub mod policies;
 pub mod replay;
 mod supervisor;
 mod text;

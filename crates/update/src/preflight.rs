@@ -1,13 +1,13 @@
 //! Preflight: whether a release may decide, found out before it does.
 //!
 //! ```text
-//!  compatibility ─▶ schema ─▶ start ─▶ known-good ─▶ own-events ─▶ instances ─▶ samples ─▶ latency, memory
-//!  code ↔ content   files,    in the   corpus of a   this          each field   what the   over all that
-//!                   fields    sandbox  base system   machine's     both ways    vendor     was asked
-//!                                                    recordings                 brings
+//!  compatibility ─▶ schema ─▶ rules ─▶ start ─▶ known-good ─▶ own-events ─▶ instances ─▶ samples ─▶ latency, memory
+//!  code ↔ content   files,    for the  in the   corpus of a   this          each field   what the   over all that
+//!                   fields    platform sandbox  base system   machine's     both ways    vendor     was asked
+//!                                                             recordings                 brings
 //! ```
 //!
-//! The first four words hold for every release; the rest as far as there is something to try. The engine is
+//! The first five words hold for every release; the rest as far as there is something to try. The engine is
 //! started and asked through [`Interpreter`], which is the very code, sandbox and limits that it will run
 //! with; who starts processes implements it. The first check that fails ends it: what comes after is said
 //! not to have been tried.
@@ -32,7 +32,8 @@ use semver::Version;
 
 use crate::content::{Code, Declaration};
 pub use interpreter::{
-    Asked, Broken, Evidence, Interpreter, Material, Object, Reply, Started, Usage,
+    Asked, Broken, Evidence, Interpreter, Material, Object, Reply, RuleCount, RuleWord,
+    RulesRefused, Started, Usage,
 };
 pub use limits::Limits;
 pub use reason::{CheckName, Reason};

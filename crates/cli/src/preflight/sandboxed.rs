@@ -8,11 +8,16 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use outrigger_api::FailureReason;
+use outrigger_api::sample::Sample;
 use outrigger_api::settings::Manifest;
 use outrigger_supervisor::SandboxLauncher;
 use outrigger_supervisor::replay::{Judged, Limits, Outcome, Replay, ReplayError, spec};
-use outrigger_update::preflight::{Asked, Broken, Interpreter, Object, Reply, Started, Usage};
+use outrigger_update::preflight::{
+    Asked, Broken, Interpreter, Object, Reply, RuleCount, RuleWord, RulesRefused, Started, Usage,
+};
 use rustix::fs::{MemfdFlags, SealFlags};
+
+use super::rules::Rules;
 
 /// The first of the users that it may run as: none that the host gives an engine by itself, which are counted
 /// from 61,000, and none of a person's. Two engines of one user could signal each other.
@@ -28,12 +33,13 @@ pub(crate) struct Sandboxed {
     manifest: Manifest,
     budget: Duration,
     replay: Option<Replay>,
+    rules: Option<Rules>,
 }
 
 impl Sandboxed {
     /// The engine of `manifest`, which has `budget` for each question. It does not run yet.
     pub(crate) fn new(manifest: Manifest, budget: Duration) -> Self {
-        Self { manifest, budget, replay: None }
+        Self { manifest, budget, replay: None, rules: None }
     }
 
     /// Why the process is gone, or as good as gone.
@@ -144,6 +150,17 @@ impl Interpreter for Sandboxed {
         let Some(replay) = &mut self.replay else { return Usage::default() };
         let ending = replay.so_far();
         Usage { memory_bytes: ending.memory_peak, cpu: ending.cpu_ns.map(Duration::from_nanos) }
+    }
+
+    fn rules(&mut self, content: &Path) -> Result<Option<RuleCount>, RulesRefused> {
+        let read = Rules::read(content, &self.manifest.name)?;
+        let (rules, count) = read.map_or((None, None), |(rules, count)| (Some(rules), Some(count)));
+        self.rules = rules;
+        Ok(count)
+    }
+
+    fn judge(&mut self, sample: &Sample) -> RuleWord {
+        self.rules.as_ref().map_or(RuleWord::Silent, |rules| rules.judge(sample))
     }
 
     fn end(&mut self) {

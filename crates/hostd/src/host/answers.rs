@@ -22,7 +22,7 @@ use outrigger_sensor::process::close_number;
 use outrigger_sensor::{clock, identity};
 
 use super::cache::free_and_close;
-use super::control::Denied;
+use super::control::{Compared, Denied};
 use super::core::{Decided, Finished, Intake};
 use super::history::{Decider, Entry, EntryVote};
 use super::{Host, lock};
@@ -116,6 +116,7 @@ impl Host {
         }
         self.policy.count(&intake.ruling, answer);
         self.tell_watched(&intake, &votes, guarded);
+        self.tell_shadowed(&intake, &votes);
         if intake.event == Event::ProcessExec && answer == Answer::Allow {
             lock(&self.execs).remember(intake.run(), answer, asked, finished.at);
         }
@@ -193,6 +194,7 @@ impl Host {
                 path: path().map(|path| path.to_string_lossy().into_owned()),
                 rule: rule.to_string(),
                 guarded: guarded || self.is_guarded(intake),
+                compared: None,
             });
         }
         for vote in votes.iter().filter(denies) {
@@ -209,6 +211,33 @@ impl Host {
                     .unwrap_or_default(),
                 // In Monitor mode nothing was looked up, since nothing is refused.
                 guarded: guarded || self.is_guarded(intake),
+                compared: None,
+            });
+        }
+    }
+
+    /// Tells the control thread what rules of releases in shadow would have denied, and what they would not have that
+    /// the rules in force deny.
+    fn tell_shadowed(&self, intake: &Intake, votes: &[EntryVote]) {
+        for beside in &intake.ruling.compared {
+            let Some(rule) = beside.rule() else { continue };
+            let place = beside.place;
+            let by_vote = votes
+                .iter()
+                .any(|vote| vote.engine.get() == place && vote.verdict == Some(Verdict::Deny));
+            let verdict = |denies| if denies { Verdict::Deny } else { Verdict::Allow };
+            let path = intake.path.clone().or_else(|| identity::path(intake.file));
+            self.to_control.denied(Denied {
+                place,
+                event: intake.event,
+                object: intake.object.key,
+                path: path.map(|path| path.to_string_lossy().into_owned()),
+                rule: rule.to_string(),
+                guarded: beside.shadow.is_some() && self.is_guarded(intake),
+                compared: Some(Compared {
+                    active: verdict(beside.active.is_some() || by_vote),
+                    shadow: verdict(beside.shadow.is_some()),
+                }),
             });
         }
     }

@@ -36,6 +36,11 @@ impl Guard {
         Self { rails: GuardRails::new(&extra, &config.guard.lifted), programs }
     }
 
+    /// Whether a file that is said to be called `path` would be guarded.
+    pub(crate) fn claims(&self, path: &[u8]) -> bool {
+        self.rails.covers(path)
+    }
+
     /// The guard as it goes into the rules of engines.
     pub(crate) fn spare(&self) -> Spare {
         let programs = self.programs.iter().map(|path| path.as_os_str().as_bytes());

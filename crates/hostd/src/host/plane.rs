@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use outrigger_api::control::{PlaneCounts, PlaneStatus};
-use outrigger_api::{Event, EventSet, FileKey, Lost};
+use outrigger_api::{Event, EventSet, FileKey, Lost, Verdict};
 use outrigger_decision::rules::{Effect, Lineage};
 use outrigger_sensor::bpf;
 use outrigger_sensor::changes;
@@ -22,7 +22,7 @@ use outrigger_sensor::page::Tally;
 use outrigger_sensor::plane::{Plane, Remembered, Settings, Trial};
 use serde_json::json;
 
-use super::control::Denied;
+use super::control::{Compared, Denied};
 use super::installed::chain;
 use super::notices::{self, Source};
 use super::policy::contents::Kind;
@@ -279,8 +279,11 @@ impl Host {
         let Some(ruled) = notice.ruled else { return };
         let named = self.policy.names.named(ruled);
         let engine = named.as_ref().and_then(|named| named.engine);
-        if let Some((_, Kind::Shadow)) = engine {
-            return;
+        if let Some((place, Kind::Shadow)) = engine {
+            let path = notice.path.as_deref().unwrap_or_default();
+            let compared = Compared { active: Verdict::Allow, shadow: Verdict::Deny };
+            let guarded = self.guard.claims(path);
+            return self.tell_ruled(place, notice, named.as_ref(), guarded, Some(compared));
         }
         self.policy.count_in_kernel(ruled.outcome);
         if ruled.outcome == RuleOutcome::Allowed {
@@ -290,7 +293,7 @@ impl Host {
         let spared = engine.is_some_and(|(_, kind)| kind == Kind::Conflict);
         if let Some((place, _)) = engine.filter(|_| denied || spared) {
             self.policy.count_of_engine(place, spared);
-            self.tell_watched_rule(place, notice, named.as_ref(), spared);
+            self.tell_ruled(place, notice, named.as_ref(), spared, None);
         }
         if spared {
             self.page().header().add(Tally::Conflicts, 1);
@@ -313,15 +316,18 @@ impl Host {
         self.journal.write(if spared { "conflict" } else { "rule" }, value);
     }
 
-    /// Tells the control thread what the rules of an engine denied in the kernel, if it watches that engine.
-    fn tell_watched_rule(
+    /// Tells the control thread what the rules of an engine denied in the kernel, if it watches that engine, or what
+    /// those of its release in shadow would have.
+    fn tell_ruled(
         &self,
         place: usize,
         notice: &Notice,
         named: Option<&Named>,
         guarded: bool,
+        compared: Option<Compared>,
     ) {
-        if self.watched.load(Ordering::Acquire) & (1 << (place % 64)) == 0 {
+        let watched = self.watched.load(Ordering::Acquire) & (1 << (place % 64)) != 0;
+        if !watched && compared.is_none() {
             return;
         }
         let path = notice.path.as_ref().map(|path| String::from_utf8_lossy(path).into_owned());
@@ -332,6 +338,7 @@ impl Host {
             path,
             rule: named.map(|named| named.name.to_string()).unwrap_or_default(),
             guarded,
+            compared,
         });
     }
 }

@@ -10,9 +10,7 @@
 //! set or by the next, never by a part of each. Whatever fails on the way leaves the old set where it is.
 //! The last good one is kept on disk, as rules: a host that starts has it at once, before anything is read.
 
-pub(crate) mod child;
 pub(crate) mod contents;
-pub(crate) mod folder;
 mod names;
 mod question;
 mod set;

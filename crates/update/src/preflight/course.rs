@@ -5,7 +5,7 @@ use std::time::Instant;
 use outrigger_api::ContentType;
 
 use crate::content::{self, Body, Content};
-use crate::preflight::interpreter::{Interpreter, Started};
+use crate::preflight::interpreter::{Interpreter, RuleCount, RulesRefused, Started};
 use crate::preflight::replay::Pace;
 use crate::preflight::report::{Check, Outcome, Report, Versions};
 use crate::preflight::{Candidate, CheckName, Corpora, Limits, Progress, Reason};
@@ -25,6 +25,8 @@ pub(super) struct Course<'a, 'c> {
     pub(super) began: Instant,
     /// Verdicts on recorded events.
     answers: u64,
+    /// The content has rules, which judge what is recorded too.
+    pub(super) has_rules: bool,
     checks: Vec<Check>,
     /// What ended it; nothing is tried after that.
     ended_by: Option<CheckName>,
@@ -45,6 +47,7 @@ impl<'a, 'c> Course<'a, 'c> {
             pace: Pace::default(),
             began: Instant::now(),
             answers: 0,
+            has_rules: false,
             checks: Vec::new(),
             ended_by: None,
         }
@@ -55,6 +58,7 @@ impl<'a, 'c> Course<'a, 'c> {
         let Corpora { known_good, own } = corpora;
         self.check(CheckName::Compatibility, Self::compatibility);
         let content = self.check(CheckName::Schema, Self::schema).flatten();
+        self.check(CheckName::Rules, Self::rules);
         self.check(CheckName::Start, |course, check| course.start(content.as_ref(), check));
         self.check(CheckName::KnownGood, |course, check| {
             course.answers += course.replay(known_good, KNOWN_GOOD_UNTIL, content.as_ref(), check);
@@ -155,6 +159,28 @@ impl<'a, 'c> Course<'a, 'c> {
                 check.more_findings += u64::try_from(errors.more()).unwrap_or(u64::MAX);
                 None
             }
+        }
+    }
+
+    fn rules(&mut self, check: &mut Check) {
+        let Some(offered) = self.candidate.content else {
+            return skip(check, "the engine has no content");
+        };
+        let count = match self.interpreter.rules(offered.folder) {
+            Ok(Some(count)) => count,
+            Ok(None) => return skip(check, "the content has no rules for the platform"),
+            Err(RulesRefused::Wrong(errors)) => {
+                return errors.into_iter().for_each(|error| check.fail(Reason::Schema, error));
+            }
+            Err(RulesRefused::Host(why)) => return check.fail(Reason::NotTried, why),
+        };
+        self.has_rules = true;
+        let RuleCount { rules, clauses, unrecorded } = count;
+        check.figure("rules", u64::try_from(rules).unwrap_or(u64::MAX));
+        check.figure("clauses", u64::try_from(clauses).unwrap_or(u64::MAX));
+        if !unrecorded.is_empty() {
+            let events = unrecorded.join(", ");
+            check.notes.push(format!("not replayed, since it is never recorded: {events}"));
         }
     }
 

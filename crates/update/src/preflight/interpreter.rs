@@ -32,8 +32,50 @@ pub trait Interpreter {
     /// What it uses now.
     fn usage(&mut self) -> Usage;
 
+    /// Reads the rules for the platform that lie in the folder `content`, for [`Self::judge`]; `None` if there are
+    /// none.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with them; or why they could not be read.
+    fn rules(&mut self, content: &Path) -> Result<Option<RuleCount>, RulesRefused>;
+
+    /// What the rules that were read say of an event.
+    fn judge(&mut self, sample: &Sample) -> RuleWord;
+
     /// Ends it, if it runs.
     fn end(&mut self);
+}
+
+/// The rules of a release.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct RuleCount {
+    /// How many.
+    pub rules: usize,
+    /// Clauses that they become, guard rails included.
+    pub clauses: usize,
+    /// The events that they are about and that are never recorded.
+    pub unrecorded: Vec<&'static str>,
+}
+
+/// Rules that are not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RulesRefused {
+    /// What is wrong with them, each with its file and line.
+    Wrong(Vec<String>),
+    /// This machine could not read them.
+    Host(String),
+}
+
+/// What rules say of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RuleWord {
+    /// Nothing.
+    Silent,
+    /// This one denies it.
+    Denies(String),
+    /// One may deny it: that depends on what the recording does not tell.
+    Unknown,
 }
 
 /// An engine that has docked.

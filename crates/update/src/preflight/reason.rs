@@ -82,6 +82,8 @@ pub enum CheckName {
     Compatibility,
     /// The content's files and fields.
     Schema,
+    /// The rules for the platform that the content brings along.
+    Rules,
     /// The engine starts in its sandbox, on this content.
     Start,
     /// The corpus of a base system.
@@ -100,9 +102,10 @@ pub enum CheckName {
 
 impl CheckName {
     /// All, in their order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Compatibility,
         Self::Schema,
+        Self::Rules,
         Self::Start,
         Self::KnownGood,
         Self::OwnEvents,
@@ -117,6 +120,7 @@ impl CheckName {
         match self {
             Self::Compatibility => "compatibility",
             Self::Schema => "schema",
+            Self::Rules => "rules",
             Self::Start => "start",
             Self::KnownGood => "known-good",
             Self::OwnEvents => "own-events",

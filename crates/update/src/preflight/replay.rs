@@ -9,7 +9,7 @@ use crate::content::Content;
 use crate::content::samples;
 use crate::content::variants::{self, Expected};
 use crate::preflight::course::{Course, shown, skip};
-use crate::preflight::interpreter::{Asked, Broken, Evidence, Material, Object, Reply};
+use crate::preflight::interpreter::{Asked, Broken, Evidence, Material, Object, Reply, RuleWord};
 use crate::preflight::report::Check;
 use crate::preflight::{Progress, Reason};
 
@@ -58,6 +58,10 @@ struct Tally {
     gone: u64,
     unread: u64,
     changed: u64,
+    /// Events that rules judged, denied, and could not judge by what is recorded.
+    ruled: u64,
+    rule_denied: u64,
+    unruled: u64,
 }
 
 /// A verdict, and what the engine says of it.
@@ -96,16 +100,24 @@ impl Course<'_, '_> {
                     break;
                 }
             };
-            if !self.candidate.code.manifest.asked().contains(evidence.sample.event) {
+            let asked = self.candidate.code.manifest.asked().contains(evidence.sample.event);
+            if !asked && !self.has_rules {
                 continue;
             }
             let over = self.began.elapsed() > until;
-            if tally.replayed >= self.limits.samples_max || over {
+            let done = tally.replayed.max(tally.ruled + tally.unruled);
+            if done >= self.limits.samples_max || over {
                 let which = if over { "its share of the time" } else { "the most events" };
-                let done = tally.replayed;
                 let text = format!("stopped at {done} events, {which}: the rest was NOT replayed");
                 check.notes.push(text);
                 break;
+            }
+            if self.has_rules {
+                let word = self.interpreter.judge(&evidence.sample);
+                tally.rule(&evidence.sample, word, check);
+            }
+            if !asked {
+                continue;
             }
             let needs_bytes = self.candidate.code.manifest.content;
             let object = match &evidence.material {
@@ -141,7 +153,11 @@ impl Course<'_, '_> {
         }
         self.look(check.name, tally.replayed);
         tally.tell(check);
-        tally.allowed + tally.denied
+        match self.candidate.code.manifest.asked().is_empty() {
+            // There is nobody else to judge.
+            true => tally.ruled,
+            false => tally.allowed + tally.denied,
+        }
     }
 
     /// Puts the samples that the release brings along.
@@ -227,15 +243,32 @@ impl Tally {
             Verdict::Abstain => self.abstained += 1,
             Verdict::Deny => {
                 self.denied += 1;
-                let told = format!("{} {}: {}", sample.event, path(sample), shown(&word.detail));
-                if sample.standing.guarded {
-                    check.fail(Reason::DeniedGuarded, told);
-                } else if sample.standing.known_good {
-                    check.fail(Reason::DeniedKnownGood, told);
-                } else if sample.answer == Some(outrigger_api::Answer::Allow) {
-                    self.changed += 1;
-                }
+                self.deny(sample, &shown(&word.detail), check);
             }
+        }
+    }
+
+    /// Counts what rules say.
+    fn rule(&mut self, sample: &Sample, word: RuleWord, check: &mut Check) {
+        match word {
+            RuleWord::Silent => self.ruled += 1,
+            RuleWord::Unknown => self.unruled += 1,
+            RuleWord::Denies(rule) => {
+                self.ruled += 1;
+                self.rule_denied += 1;
+                self.deny(sample, &format!("rule {}", shown(&rule)), check);
+            }
+        }
+    }
+
+    fn deny(&mut self, sample: &Sample, by: &str, check: &mut Check) {
+        let told = format!("{} {}: {by}", sample.event, path(sample));
+        if sample.standing.guarded {
+            check.fail(Reason::DeniedGuarded, told);
+        } else if sample.standing.known_good {
+            check.fail(Reason::DeniedKnownGood, told);
+        } else if sample.answer == Some(outrigger_api::Answer::Allow) {
+            self.changed += 1;
         }
     }
 
@@ -243,7 +276,16 @@ impl Tally {
         check.figure("replayed", self.replayed);
         check.figure("allowed", self.allowed);
         check.figure("denied", self.denied);
+        if self.ruled + self.unruled > 0 {
+            check.figure("ruled", self.ruled);
+            check.figure("denied_by_rules", self.rule_denied);
+        }
         let some = [
+            (
+                self.unruled,
+                "not_ruled",
+                "events could not be judged by rules: recordings do not tell which program did it",
+            ),
             (self.abstained, "abstained", "questions were abstained from: no evidence"),
             (
                 self.gone,
@@ -261,7 +303,7 @@ impl Tally {
             check.figure(figure, count);
             check.notes.push(format!("{count} {note}"));
         }
-        if self.allowed + self.denied == 0 && !check.failed() {
+        if self.allowed + self.denied + self.ruled == 0 && !check.failed() {
             skip(check, "there was nothing to replay: no evidence");
         }
     }

@@ -1,5 +1,7 @@
 //! Every reason of a preflight, caused by an interpreter that is none.
 
+mod rules;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -42,6 +44,9 @@ struct Fake<'a> {
     answer: Option<Judge<'a>>,
     usage: Usage,
     ended: bool,
+    rules: Result<Option<RuleCount>, RulesRefused>,
+    /// Beginnings of paths.
+    denied_by_rules: Vec<&'static str>,
 }
 
 impl<'a> Fake<'a> {
@@ -56,6 +61,8 @@ impl<'a> Fake<'a> {
             answer: None,
             usage: Usage::default(),
             ended: false,
+            rules: Ok(None),
+            denied_by_rules: Vec::new(),
         }
     }
 
@@ -125,6 +132,18 @@ impl Interpreter for Fake<'_> {
 
     fn usage(&mut self) -> Usage {
         self.usage
+    }
+
+    fn rules(&mut self, _: &Path) -> Result<Option<RuleCount>, RulesRefused> {
+        self.rules.clone()
+    }
+
+    fn judge(&mut self, sample: &Sample) -> RuleWord {
+        let path = String::from_utf8_lossy(sample.path.as_deref().unwrap_or_default()).into_owned();
+        match self.denied_by_rules.iter().find(|denied| path.starts_with(**denied)) {
+            Some(denied) => RuleWord::Denies((*denied).to_owned()),
+            None => RuleWord::Silent,
+        }
     }
 
     fn end(&mut self) {

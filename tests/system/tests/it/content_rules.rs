@@ -11,7 +11,7 @@ use outrigger_api::release::{Part, State};
 use outrigger_testkit::clock::wait_for;
 use outrigger_testkit::figures::say;
 use outrigger_testkit::host::Part as Process;
-use outrigger_testkit::releases::Staged;
+use outrigger_testkit::releases::{Release, Staged};
 use outrigger_testkit::ways::{self, Outcome};
 use outrigger_testkit::{EngineSetup, Host, Lab, Releases, Setup, bait};
 use rustix::process::Signal;
@@ -208,7 +208,11 @@ pub(crate) fn those_that_take_too_much_room_are_refused(lab: &Lab) -> Result<()>
         )
     };
     let text: String = (0..200).map(one).collect();
-    refused(lab, &text, &["rules in the content of hashlist are not in force: ", "16384 comparisons"])
+    refused(
+        lab,
+        &text,
+        &["rules in the content of hashlist are not in force: ", "16384 comparisons"],
+    )
 }
 
 pub(crate) fn a_folder_that_nobody_signed_has_none(lab: &Lab) -> Result<()> {
@@ -244,7 +248,7 @@ pub(crate) fn they_come_and_go_with_their_release(lab: &Lab) -> Result<()> {
     site.wait_open(&new, Outcome::Refused)?;
     expect("what was denied before", ways::open(&old), Outcome::Refused)?;
 
-    site.host.go_back(ENGINE).or_else(|_| site.host.stop_trial(ENGINE))?;
+    site.host.stop_trial(ENGINE)?;
     site.wait_open(&new, Outcome::Through)?;
     expect("what was denied before it", ways::open(&old), Outcome::Refused)?;
     site.host.end()
@@ -267,4 +271,157 @@ pub(crate) fn they_leave_with_their_engine(lab: &Lab) -> Result<()> {
 
     expect("after it", ways::open(&inside), Outcome::Through)?;
     site.host.end()
+}
+
+/// A candidate that has `rules`, and what became of it while every path of `opened` is opened again and again.
+fn tried(
+    site: &Site,
+    rules: &str,
+    opened: &[PathBuf],
+    ends: State,
+) -> Result<(Release, Vec<Outcome>)> {
+    let next = EngineSetup::hashlist().rules("r.cedar", rules);
+    let staged = site.releases.stage(&next, Part::Content, "1.1.0")?;
+    // A trial that is refused at once is refused in the answer as well.
+    let begun = site.host.try_out(ENGINE, vec![staged.name.clone()]);
+    let mut outcomes = Vec::new();
+    let story = wait_for("the end of the trial", TRIAL, || {
+        outcomes = opened.iter().map(|path| ways::open(path)).collect();
+        Ok(Some(site.releases.story(&staged)?).filter(|story| story.state == ends))
+    })
+    .with_context(|| format!("{begun:?}: {:?}", site.releases.story(&staged)))?;
+    Ok((story, outcomes))
+}
+
+fn reason(story: &Release) -> Result<(&str, &str)> {
+    let last = story.transitions.last().context("a story without an end")?;
+    say(&last.detail);
+    Ok((last.reason.as_deref().context("it was not rejected")?, &last.detail))
+}
+
+/// Five files that the first release's rules are not about, and five that they are.
+struct Ground {
+    site: Site,
+    denied: Vec<PathBuf>,
+    marks: Vec<PathBuf>,
+    folder: PathBuf,
+    first: String,
+}
+
+impl Ground {
+    fn new(lab: &Lab, with: impl FnOnce(&[PathBuf], Setup) -> Setup) -> Result<Self> {
+        let scene = Scene::new(lab, 0)?;
+        let (first, folder) = (scene.path().join("first"), scene.path().join("second"));
+        let five = |folder: &Path| -> Result<Vec<PathBuf>> {
+            (0..5).map(|at| put(folder, &format!("mark{at}"))).collect()
+        };
+        let (denied, marks) = (five(&first)?, five(&folder)?);
+        let first = forbid("first", &first);
+        let engine = EngineSetup::hashlist().rules("r.cedar", &first);
+        let site = Site::new(lab, scene, &engine, |setup| with(&marks, setup))?;
+        Ok(Self { site, denied, marks, folder, first })
+    }
+
+    /// An error unless the first release's rules decide, and no others.
+    fn is_as_before(&self) -> Result<()> {
+        let soon = |path: &Path, wanted| self.site.wait_open(path, wanted);
+        self.marks.iter().try_for_each(|mark| soon(mark, Outcome::Through))?;
+        soon(&self.denied[0], Outcome::Refused)?;
+        wait_for("the first release in force", SOON, || {
+            let active = self.site.releases.active(ENGINE, Part::Content)?;
+            Ok((active.version.to_string() == "1.0.0").then_some(()))
+        })
+    }
+}
+
+pub(crate) fn a_false_positive_ends_in_shadow_and_denies_nothing(lab: &Lab) -> Result<()> {
+    let ground = Ground::new(lab, |_, setup| setup)?;
+    let rules = format!("{}{}", ground.first, forbid("too-much", &ground.folder));
+
+    let (story, outcomes) = tried(&ground.site, &rules, &ground.marks, State::Rejected)?;
+
+    let (reason, detail) = reason(&story)?;
+    ensure!(reason == "new-denials", "{story:?}");
+    ensure!(detail.contains("file.open allow → deny by \"engine/hashlist/too-much\""), "{detail}");
+    ensure!(outcomes.iter().all(|outcome| *outcome == Outcome::Through), "{outcomes:?}");
+    ground.is_as_before()?;
+    ensure!(ground.site.host.engine(ENGINE)?.rule_conflicts == 0, "what is in shadow was counted");
+    ground.site.host.end()
+}
+
+pub(crate) fn a_rule_on_what_the_machine_needs_ends_in_shadow(lab: &Lab) -> Result<()> {
+    let ground = Ground::new(lab, |marks, setup| setup.guarding(&marks[0]))?;
+    let rules = format!("{}{}", ground.first, forbid("too-much", &ground.folder));
+
+    let (story, _) = tried(&ground.site, &rules, &ground.marks[..1], State::Rejected)?;
+
+    ensure!(reason(&story)?.0 == "denied-guarded", "{story:?}");
+    ground.is_as_before()?;
+    ground.site.host.end()
+}
+
+pub(crate) fn rules_that_deny_less_end_in_shadow(lab: &Lab) -> Result<()> {
+    let ground = Ground::new(lab, |_, setup| setup)?;
+    let rules = forbid("elsewhere", &ground.folder);
+
+    let (story, outcomes) = tried(&ground.site, &rules, &ground.denied, State::Rejected)?;
+
+    ensure!(reason(&story)?.0 == "lost-verdicts", "{story:?}");
+    ensure!(outcomes.iter().all(|outcome| *outcome == Outcome::Refused), "{outcomes:?}");
+    ground.is_as_before()?;
+    ground.site.host.end()
+}
+
+/// Preflight would have refused it; whatever comes past it is refused all the same.
+pub(crate) fn a_release_whose_rules_are_refused_is_not_tried(lab: &Lab) -> Result<()> {
+    let ground = Ground::new(lab, |_, setup| setup)?;
+    let rules = format!("{}permit (principal, action, resource);\n", ground.first);
+
+    let (story, _) = tried(&ground.site, &rules, &[], State::Rejected)?;
+
+    let (reason, detail) = reason(&story)?;
+    ensure!(reason == "content-rejected", "{story:?}");
+    ensure!(detail.contains("r.cedar:3:1: "), "{detail}");
+    ground.is_as_before()?;
+    ground.site.host.end()
+}
+
+/// Nobody opened any of it while it was in shadow.
+pub(crate) fn a_storm_of_denials_on_probation_is_undone(lab: &Lab) -> Result<()> {
+    let long = "[shadow]\nlength_ms = 1000\n[probation]\nlength_ms = 600000\n";
+    let ground = Ground::new(lab, |_, setup| setup.updates(long))?;
+    let rules = format!("{}{}", ground.first, forbid("too-much", &ground.folder));
+    let next = EngineSetup::hashlist().rules("r.cedar", &rules);
+
+    let staged = ground.site.bring(&next, "1.1.0", State::Probation)?;
+    ground.site.wait_open(&ground.marks[0], Outcome::Refused)?;
+    for mark in &ground.marks[1..] {
+        ways::open(mark);
+    }
+    let story = ground.site.releases.wait_state(&staged, State::Rejected, TRIAL)?;
+
+    let (reason, detail) = reason(&story)?;
+    ensure!(reason == "new-denials", "{story:?}");
+    ensure!(detail.contains("engine/hashlist/too-much"), "{detail}");
+    ground.is_as_before()?;
+    let bad = ground.site.releases.known_bad(&staged)?;
+    ensure!(bad.as_deref() == Some("new-denials"), "it is not remembered as bad: {bad:?}");
+    ground.site.host.end()
+}
+
+/// The administrator's folder is broken meanwhile, which keeps no release from going back.
+pub(crate) fn a_broken_folder_keeps_no_rules_from_leaving(lab: &Lab) -> Result<()> {
+    let long = "[shadow]\nlength_ms = 1000\n[probation]\nlength_ms = 600000\n";
+    let ground = Ground::new(lab, |_, setup| setup.updates(long))?;
+    let rules = format!("{}{}", ground.first, forbid("second", &ground.folder));
+    let next = EngineSetup::hashlist().rules("r.cedar", &rules);
+    ground.site.bring(&next, "1.1.0", State::Probation)?;
+    ground.site.wait_open(&ground.marks[0], Outcome::Refused)?;
+
+    let broken = ground.site.host.apply_policy("a.cedar", "forbid (");
+    ensure!(broken.is_err(), "a broken folder was taken: {broken:?}");
+    ground.site.host.stop_trial(ENGINE)?;
+
+    ground.is_as_before()?;
+    ground.site.host.end()
 }

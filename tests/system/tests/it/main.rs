@@ -162,6 +162,12 @@ const TESTS: &[Test] = tests! {
     30 content_rules::a_folder_that_nobody_signed_has_none;
     90 content_rules::they_come_and_go_with_their_release;
     60 content_rules::they_leave_with_their_engine;
+    60 content_rules::a_false_positive_ends_in_shadow_and_denies_nothing;
+    60 content_rules::a_rule_on_what_the_machine_needs_ends_in_shadow;
+    60 content_rules::rules_that_deny_less_end_in_shadow;
+    60 content_rules::a_release_whose_rules_are_refused_is_not_tried;
+    60 content_rules::a_storm_of_denials_on_probation_is_undone;
+    60 content_rules::a_broken_folder_keeps_no_rules_from_leaving;
 
     60 reason::a_full_disk_is_told_and_got_over;
     60 reason::another_kernel_is_told_once;

@@ -32,6 +32,10 @@ as_root! {
     a_list_that_denies_a_known_good_program_is_refused_with_its_path
     a_list_with_a_wrong_line_is_refused_with_file_and_line
     rules_that_do_not_compile_are_refused_by_the_engine_with_file_and_line
+    rules_for_the_platform_that_deny_nothing_good_pass
+    a_rule_for_the_platform_that_denies_a_known_good_file_is_refused_with_its_name
+    rules_for_the_platform_that_allow_are_refused_with_file_and_line
+    a_rule_that_asks_for_what_is_not_recorded_is_told_and_not_held_against_it
     an_engine_that_crashes_on_its_content_is_refused
     an_engine_that_crashes_on_an_object_is_refused_with_its_path
     an_engine_that_takes_memory_without_end_is_refused
@@ -61,6 +65,69 @@ mod cases {
     fn passed(tried: &Tried) -> Result<()> {
         ensure!(tried.report["passed"] == true && tried.status.success(), "{}", tried.text);
         ensure!(tried.report["reason"] == Value::Null, "{}", tried.text);
+        Ok(())
+    }
+
+    /// A hash list of nothing that is here, and rules for the platform beside them.
+    fn ruled(rules: &str) -> Result<Lab> {
+        let lab = Lab::hashlist(&[("a.deny", &"ab".repeat(32))])?;
+        lab.content("r.cedar", rules)?;
+        Ok(lab)
+    }
+
+    fn forbid(what: &str, when: &str) -> String {
+        let actions = "action in [Action::\"process.exec\", Action::\"file.open\"]";
+        format!("@id(\"r\")\nforbid (principal, {actions}, resource) when {{ {what}{when} }};\n")
+    }
+
+    pub(super) fn rules_for_the_platform_that_deny_nothing_good_pass() -> Result<()> {
+        let lab = ruled(&forbid("resource in Directory::\"/srv/nothing\"", ""))?;
+
+        let tried = lab.run(&[])?;
+
+        passed(&tried)?;
+        ensure!(tried.check("rules")?["figures"]["rules"] != 0, "{}", tried.text);
+        let figures = &tried.check("known-good")?["figures"];
+        ensure!(figures["ruled"] == 120 && figures["denied_by_rules"] == 0, "{}", tried.text);
+        Ok(())
+    }
+
+    pub(super) fn a_rule_for_the_platform_that_denies_a_known_good_file_is_refused_with_its_name()
+    -> Result<()> {
+        let lab = ruled("")?;
+        let (path, _) = lab.known_good(3);
+        let rules = forbid(&format!("resource.path == \"{path}\""), "");
+        let what = format!("file.open {path}: rule r");
+        lab.content("r.cedar", &rules)?;
+
+        let tried = lab.run(&[])?;
+
+        let text = finding(&tried, "known-good", "denied-known-good")?;
+        ensure!(text.starts_with(&what), "{text}");
+        Ok(())
+    }
+
+    pub(super) fn rules_for_the_platform_that_allow_are_refused_with_file_and_line() -> Result<()> {
+        let lab = ruled("// All is well.\npermit (principal, action, resource);\n")?;
+
+        let tried = lab.run(&[])?;
+
+        let text = finding(&tried, "rules", "schema")?;
+        ensure!(text.starts_with("r.cedar:2:1: ") && text.contains("can only forbid"), "{text}");
+        Ok(())
+    }
+
+    pub(super) fn a_rule_that_asks_for_what_is_not_recorded_is_told_and_not_held_against_it()
+    -> Result<()> {
+        let lab = ruled("")?;
+        let (path, _) = lab.known_good(3);
+        let unless = " && principal.exe != \"/usr/bin/one-that-may\"";
+        lab.content("r.cedar", &forbid(&format!("resource.path == \"{path}\""), unless))?;
+
+        let tried = lab.run(&[])?;
+
+        passed(&tried)?;
+        ensure!(tried.check("known-good")?["figures"]["not_ruled"] == 1, "{}", tried.text);
         Ok(())
     }
 

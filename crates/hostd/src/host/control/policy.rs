@@ -4,8 +4,9 @@
 //! set that comes of it is put in force here. One is read at a time. While the folder is not as it must be,
 //! the set before decides on, and status says why.
 
+mod reading;
+
 use std::collections::{BTreeMap, VecDeque};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant};
@@ -14,22 +15,18 @@ use outrigger_api::control::{PolicyStatus, Response};
 use outrigger_api::coverage::Coverage;
 use outrigger_api::settings::Manifest;
 use outrigger_api::{EngineName, Event, FailureReason};
-use outrigger_decision::rules::reading::{Answer, Question};
-use outrigger_decision::rules::{Source, filter};
+use outrigger_decision::rules::filter;
 use outrigger_sensor::clock;
-use outrigger_sensor::group::{Mask, PERMISSION_MASK};
+use outrigger_sensor::group::Mask;
 use serde_json::json;
 
 use super::super::engines::Engine;
-use super::super::installed::chain;
-use super::super::policy::child::{self, Unheard};
-use super::super::policy::contents::{self, Wanted};
-use super::super::policy::{self, Kept, RuleSet, folder};
-use super::super::{Host, lock};
+use super::super::lock;
+use super::super::policy::contents::{Refused, Wanted};
+use super::super::policy::{self, Kept, RuleSet};
 use super::{Control, Message};
+use reading::{Found, read_set};
 
-/// Name of the program that reads policies, beside this one.
-const COMPILER: &str = "outrigger-policy-compiler";
 /// Most errors that a journal entry holds; status and the operator are told all.
 const TOLD_MAX: usize = 10;
 
@@ -44,6 +41,8 @@ pub(super) struct Reading {
     problem: Option<String>,
     /// Why rules of engines' content are not in force, by the engine.
     contents: BTreeMap<EngineName, String>,
+    /// The content whose rules were read last.
+    read: Vec<Wanted>,
 }
 
 /// Why the folder is read, and who hears what came of it.
@@ -62,19 +61,10 @@ pub(super) enum Purpose {
 /// What came of a reading.
 #[derive(Debug)]
 pub(super) struct Step {
-    result: Result<Found, Vec<String>>,
-    /// The engines whose rules are refused, and why.
-    refused: Vec<(EngineName, String)>,
+    found: Found,
+    /// The content that it was read with.
+    read: Vec<Wanted>,
     took: Duration,
-}
-
-/// What the folder holds.
-#[derive(Debug)]
-enum Found {
-    /// What is in force.
-    Same,
-    /// Something else.
-    New(Arc<RuleSet>),
 }
 
 impl Reading {
@@ -120,9 +110,27 @@ impl Control {
             return Vec::new();
         }
         let places = 0..self.in_force.len();
-        let decides = |place: &usize| self.boot.keeps_off(&self.manifests[*place].name).is_none();
-        let version = |place: usize| self.decides(place).and_then(|one| Wanted::of(one, false));
-        places.filter(decides).filter_map(version).collect()
+        let docks = |place: &usize| self.boot.keeps_off(&self.manifests[*place].name).is_none();
+        let mut contents = Vec::new();
+        for place in places.filter(docks) {
+            let decides = self.decides(place).and_then(|version| Wanted::of(version, false));
+            let shadow = self.shadow_content(place);
+            contents.extend(decides.into_iter().chain(shadow));
+        }
+        contents
+    }
+
+    /// The content in shadow at `place`, where it is another than what decides.
+    fn shadow_content(&self, place: usize) -> Option<Wanted> {
+        let shadow = Wanted::of(self.shadowed(place)?, true)?;
+        let decides = self.decides(place).and_then(|version| Wanted::of(version, false));
+        decides.is_none_or(|decides| !decides.lies_as(&shadow)).then_some(shadow)
+    }
+
+    /// Whether the rules of what is to be in shadow at `place` are still to be read.
+    pub(super) fn awaits_rules(&self, place: usize) -> bool {
+        let shadow = self.shadow_content(place).filter(|_| self.host.config.rules.enabled);
+        shadow.is_some_and(|shadow| !self.reading.read.contains(&shadow))
     }
 
     fn begin_reading(&mut self) {
@@ -132,16 +140,16 @@ impl Control {
         let generation = self.generation;
         let contents = self.contents();
         let anew = matches!(self.reading.wanted.front(), Some(Purpose::Start));
+        let to_read = contents.clone();
         let read = move || {
             let begun = Instant::now();
-            let mut refused = Vec::new();
-            let result = read_set(&host, generation, &contents, anew, &mut refused);
-            host.to_control.policy(Step { result, refused, took: begun.elapsed() });
+            let found = read_set(&host, generation, &to_read, anew);
+            host.to_control.policy(Step { found, read: to_read, took: begun.elapsed() });
         };
         if let Err(error) = std::thread::Builder::new().name("policy".into()).spawn(read) {
-            let result = Err(vec![format!("no thread can be started to read policies: {error}")]);
-            let took = Duration::ZERO;
-            self.host.to_control.policy(Step { result, refused: Vec::new(), took });
+            let folder = vec![format!("no thread can be started to read policies: {error}")];
+            let found = Found { folder, ..Found::default() };
+            self.host.to_control.policy(Step { found, read: contents, took: Duration::ZERO });
         }
     }
 
@@ -149,22 +157,28 @@ impl Control {
     pub(super) fn go_on_with_policy(&mut self, step: Step) -> Option<i32> {
         self.reading.settled = true;
         let purpose = self.reading.wanted.pop_front();
-        self.refuse_contents(step.refused);
-        let answer = match step.result {
-            Ok(Found::Same) => {
-                self.reading.problem = None;
-                Ok(format!(
-                    "the rules stay as they are, generation {}",
-                    self.host.policy.generation()
-                ))
-            }
-            Ok(Found::New(set)) => {
-                self.reading.problem = None;
-                self.put_in_force(set, step.took)
-                    .map_err(|why| self.refuse_policies(&[why], step.took))
-            }
-            Err(errors) => Err(self.refuse_policies(&errors, step.took)),
+        let Found { set, folder, refused } = step.found;
+        let put = match set {
+            Some(set) => self.put_in_force(set, step.took),
+            None => Ok(format!(
+                "the rules stay as they are, generation {}",
+                self.host.policy.generation()
+            )),
         };
+        let answer = match put {
+            Ok(message) if folder.is_empty() => {
+                self.reading.problem = None;
+                self.reading.read = step.read;
+                Ok(message)
+            }
+            Ok(_) => {
+                self.reading.read = step.read;
+                Err(self.refuse_policies(&folder, step.took))
+            }
+            Err(why) => Err(self.refuse_policies(&[why], step.took)),
+        };
+        self.refuse_contents(refused);
+        self.hurry_trials();
         if !self.reading.wanted.is_empty() {
             self.begin_reading();
         }
@@ -318,23 +332,32 @@ impl Control {
     }
 
     /// What of engines' content is not in force, from now on.
-    fn refuse_contents(&mut self, refused: Vec<(EngineName, String)>) {
-        let refused: BTreeMap<EngineName, String> = refused.into_iter().collect();
-        for (engine, why) in &refused {
-            if self.reading.contents.get(engine) == Some(why) {
+    fn refuse_contents(&mut self, refused: Vec<Refused>) {
+        let mut contents = BTreeMap::new();
+        for Refused { engine, shadow, why } in refused {
+            // A release whose rules are not in force is not what was tried.
+            let place = self.manifests.iter().position(|known| known.name == engine);
+            match place {
+                Some(place) if shadow => self.rules_refused(place, &why),
+                Some(place) => {
+                    let reason = FailureReason::ContentRejected;
+                    self.judge_probation(place, |gate| gate.lost(reason, &why).cloned());
+                }
+                None => {}
+            }
+            if shadow {
                 continue;
             }
-            tracing::error!("rules in the content of {engine} are not in force: {why}");
-            // A release on probation whose rules are not in force is not what was tried.
-            if let Some(place) = self.manifests.iter().position(|known| known.name == *engine) {
-                let reason = FailureReason::ContentRejected;
-                self.judge_probation(place, |gate| gate.lost(reason, why).cloned());
+            if self.reading.contents.get(&engine) != Some(&why) {
+                tracing::error!("rules in the content of {engine} are not in force: {why}");
+                let value = json!({ "engine": engine, "errors": [why] });
+                self.host.journal.write("policy-refused", value);
+                let detail = format!("rules of {engine}: {why}");
+                self.host.note(FailureReason::ContentRejected, &detail);
             }
-            let value = json!({ "engine": engine, "errors": [why] });
-            self.host.journal.write("policy-refused", value);
-            self.host.note(FailureReason::ContentRejected, &format!("rules of {engine}: {why}"));
+            contents.insert(engine, why);
         }
-        self.reading.contents = refused;
+        self.reading.contents = contents;
     }
 
     /// The folder is not as it must be; what is said of it.
@@ -358,70 +381,6 @@ impl Control {
         self.reading.problem = Some(message.clone());
         message
     }
-}
-
-/// Reads and compiles the folder of policies, and the rules of engines' content: what was read before of the same
-/// release counts, unless all is to be read `anew`. What is wrong with an engine's goes into `refused`.
-fn read_set(
-    host: &Host,
-    generation: u64,
-    contents: &[Wanted],
-    anew: bool,
-    refused: &mut Vec<(EngineName, String)>,
-) -> Result<Found, Vec<String>> {
-    let current = host.policy.current();
-    let mut kept = Kept { generation, ..Kept::default() };
-    let rules = &host.config.rules;
-    let question = match rules.enabled {
-        true => folder::read(&rules.dir, Source::Administrator),
-        false => Ok(Question::new(Source::Administrator)),
-    };
-    let question = question.map_err(|error| vec![error.to_string()])?;
-    let groups = host.page().header().groups();
-    let unheard = Unheard {
-        groups: groups.map(|(_, group)| group.number()).collect(),
-        mask: PERMISSION_MASK,
-    };
-    if !question.files.is_empty() {
-        let program = compiler().map_err(|why| vec![why])?;
-        let answer =
-            child::read(&program, &question, &unheard, child::TIME_MAX).map_err(|error| {
-                vec![format!("{}, which reads policies: {}", program.display(), chain(&error))]
-            })?;
-        match answer {
-            Answer::Read { rules, places } => (kept.rules, kept.places) = (rules, places),
-            Answer::Refused { errors } => {
-                return Err(errors.iter().map(ToString::to_string).collect());
-            }
-        }
-    }
-    let before = &current.kept.engines;
-    for wanted in contents {
-        let same = before.iter().find(|one| one.is_of(wanted) && !anew);
-        let found = match same {
-            Some(same) => Ok(Some(same.clone())),
-            None => contents::read(wanted, compiler, &unheard, host.policy.spare()),
-        };
-        match found {
-            Ok(found) => kept.engines.extend(found),
-            Err(errors) => {
-                // What was in force of it decides on.
-                kept.engines.extend(before.iter().find(|one| one.stands_for(wanted)).cloned());
-                refused.push((wanted.engine.clone(), errors.join("\n")));
-            }
-        }
-    }
-    if (&kept.rules, &kept.engines) == (&current.kept.rules, &current.kept.engines) {
-        return Ok(Found::Same);
-    }
-    let set = host.policy.compile(kept, &host.config).map_err(|why| vec![why])?;
-    refused.extend(set.left_out.iter().cloned());
-    Ok(Found::New(set))
-}
-
-fn compiler() -> Result<PathBuf, String> {
-    let own = std::env::current_exe().map_err(|error| format!("this program's path: {error}"))?;
-    Ok(own.with_file_name(COMPILER))
 }
 
 impl super::Inbox {

@@ -31,8 +31,8 @@ use outrigger_update::finding::{Finding, Sign};
 use serde_json::json;
 
 use self::ending::{Back, Ending};
-pub(crate) use self::probation::Denied;
 use self::probation::OnProbation;
+pub(crate) use self::probation::{Compared, Denied};
 use self::shadow::{Entering, InShadow};
 use super::super::installed::{self, Version};
 use super::super::releases::{UnderWay, Unwritten};
@@ -194,6 +194,7 @@ impl Control {
                 if let Some(trial) = &mut self.trials[place] {
                     trial.phase = Phase::Starting { version, asked: false, tries: 0 };
                     trial.due = 0;
+                    self.read_contents();
                 }
                 None
             }
@@ -255,6 +256,24 @@ impl Control {
             Some(Phase::Back(back)) => Some(back.before()),
             Some(Phase::Ending(ending)) if ending.leaves_nothing() => None,
             _ => self.in_force[place].as_ref(),
+        }
+    }
+
+    /// The version at `place` that is in shadow, or about to be.
+    pub(super) fn shadowed(&self, place: usize) -> Option<&Version> {
+        match &self.trials[place].as_ref()?.phase {
+            Phase::Starting { version, .. } => Some(version),
+            Phase::Shadow(shadow) => Some(shadow.version()),
+            _ => None,
+        }
+    }
+
+    /// Has those in shadow begin whose rules were read.
+    pub(super) fn hurry_trials(&mut self) {
+        for trial in self.trials.iter_mut().flatten() {
+            if let Phase::Starting { asked: false, .. } = trial.phase {
+                trial.due = 0;
+            }
         }
     }
 

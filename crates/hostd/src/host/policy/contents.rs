@@ -15,19 +15,15 @@ use outrigger_api::{EngineName, Mode};
 use outrigger_decision::guard::{Spare, Spared};
 use outrigger_decision::policy::Policies;
 use outrigger_decision::rules::reading::{Answer, Place};
-use outrigger_decision::rules::{Effect, LineageKey, MarkNames, Rule, Source, compile};
+use outrigger_decision::rules::{Effect, Rule, Source};
+use outrigger_supervisor::policies::child::{self, Unheard};
+use outrigger_supervisor::policies::folder;
 use outrigger_update::store::Digest;
 use serde::{Deserialize, Serialize};
 
 use super::super::installed::{Version, chain, unaltered};
-use super::child::{self, Unheard};
-use super::folder;
 use super::set::as_in;
 
-/// Most rules of one engine.
-pub(crate) const RULES_MAX: usize = 256;
-/// Most clauses that they become, guard rails included: an eighth of what a set can have.
-pub(crate) const CLAUSES_MAX: usize = 256;
 /// What the names of rules in shadow end with.
 const SHADOW: &str = " (shadow)";
 
@@ -40,7 +36,7 @@ pub(crate) struct Wanted {
     /// What must lie there; `None` where nobody has signed it.
     tree: Option<Digest>,
     /// Nothing of it is enforced.
-    shadow: bool,
+    pub(crate) shadow: bool,
 }
 
 impl Wanted {
@@ -49,6 +45,11 @@ impl Wanted {
         let folder = version.spec.config.content_dir.clone()?;
         let tree = version.tree_of(&folder);
         Some(Self { engine: version.spec.manifest.name.clone(), folder, tree, shadow })
+    }
+
+    /// Whether the same lies there.
+    pub(crate) fn lies_as(&self, other: &Self) -> bool {
+        (&self.folder, self.tree) == (&other.folder, other.tree)
     }
 }
 
@@ -115,6 +116,16 @@ impl OfEngine {
     }
 }
 
+/// Rules of an engine's content that are not in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) engine: EngineName,
+    /// They are those of a release in shadow.
+    pub(crate) shadow: bool,
+    /// Each error, with its file, line and reason.
+    pub(crate) why: String,
+}
+
 /// What a rule is there for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -140,11 +151,24 @@ pub(crate) fn read(
     let Wanted { engine, folder, tree, shadow } = wanted;
     let one = |why: String| vec![format!("{engine}: {why}")];
     let Some(tree) = tree else { return unsigned(folder).map_or(Ok(None), |why| Err(one(why))) };
-    unaltered(folder, *tree).map_err(|why| one(format!("{}: {why}", folder.display())))?;
+    if let Err(why) = unaltered(folder, *tree) {
+        // Of one in shadow no process is started from there either, and that is no fault of the release's.
+        let told = one(format!("{}: {why}", folder.display()));
+        return if *shadow { Ok(None) } else { Err(told) };
+    }
     let question = folder::read(folder, Source::Engine(engine.clone()))
         .map_err(|error| one(error.to_string()))?;
     if question.files.is_empty() {
-        return Ok(None);
+        // Of one in shadow it is told that it has no rules any more.
+        let none = || OfEngine {
+            engine: engine.clone(),
+            tree: tree.to_string(),
+            folder: folder.clone(),
+            rules: Vec::new(),
+            places: Vec::new(),
+            shadow: true,
+        };
+        return Ok(shadow.then(none));
     }
     let program = program().map_err(one)?;
     let answer = child::read(&program, &question, unheard, child::TIME_MAX).map_err(|error| {
@@ -175,7 +199,7 @@ pub(crate) fn read(
         places,
         shadow: *shadow,
     };
-    read.is_within_its_room(spare).map_err(one)?;
+    spare.room(&read.rules, &read.places).map_err(|error| one(error.to_string()))?;
     Ok(Some(read))
 }
 
@@ -189,42 +213,101 @@ fn unsigned(folder: &Path) -> Option<String> {
     ))
 }
 
-impl OfEngine {
-    /// An error if they are more than one engine has room for.
-    fn is_within_its_room(&self, spare: &Spare) -> Result<(), String> {
-        let count = self.rules.len();
-        if count > RULES_MAX {
-            return Err(format!(
-                "{count} rules, over the limit of {RULES_MAX} of one engine: rules that differ in a constant are \
-                 one, `[\"a\", \"b\"].contains(…)`"
-            ));
-        }
-        let mut all = Vec::new();
-        for rule in &self.rules {
-            let Spared { rules, conflicts } =
-                spare.rule(&Rule { mode: Mode::Enforce, ..rule.clone() });
-            all.extend(rules.into_iter().chain(conflicts));
-        }
-        let compiled = compile(&all, &LineageKey([0; 16]), 1, &MarkNames::default());
-        let clauses = compiled.map_err(|error| placed(&error, &self.places))?.image.clauses();
-        if clauses > CLAUSES_MAX {
-            return Err(format!(
-                "its {count} rules become {clauses} clauses (alternatives that are all looked at, and what the \
-                 machine needs), over the limit of {CLAUSES_MAX} of one engine: use fewer, or fewer combinations; \
-                 a rule about one folder takes the fewest"
-            ));
-        }
-        Ok(())
-    }
-}
+#[cfg(test)]
+mod tests {
+    use outrigger_api::Event;
+    use outrigger_decision::rules::{Condition, LineageKey, MarkNames, Pattern, Text};
 
-/// What a compiler says, with the rule's place.
-pub(crate) fn placed(error: &outrigger_decision::rules::CompileError, places: &[Place]) -> String {
-    let is = |rule: &str, place: &Place| {
-        rule == place.rule
-            || rule.strip_prefix(&place.rule).is_some_and(|rest| rest.starts_with([' ', '/']))
-    };
-    let at = error.rule().and_then(|rule| places.iter().find(|place| is(rule, place)));
-    let at = at.map(|at| format!("{}:{}:{}: ", at.file, at.line, at.column));
-    format!("{}{error}", at.unwrap_or_default())
+    use super::super::{Kept, Modes, RuleSet};
+    use super::*;
+
+    /// So many rules, each about one file of `folder`.
+    fn rules(count: usize, folder: &str, source: &Source) -> Vec<Rule> {
+        let rule = |at: usize| Rule {
+            name: format!("{folder}/{at}"),
+            source: source.clone(),
+            mode: Mode::Enforce,
+            effect: Effect::Deny,
+            events: vec![Event::FileOpen],
+            when: Condition::Text { place: Text::Path, is: Pattern::Is(format!("{folder}/{at}")) },
+        };
+        (0..count).map(rule).collect()
+    }
+
+    fn of(engine: &str, count: usize, shadow: bool) -> OfEngine {
+        let engine: EngineName = engine.parse().expect("a name");
+        let rules = rules(count, &format!("/srv/{engine}"), &Source::Engine(engine.clone()));
+        let folder = PathBuf::from("/content");
+        OfEngine { engine, tree: String::new(), folder, rules, places: Vec::new(), shadow }
+    }
+
+    /// The set of these, of a machine with the engines `one` and `other`.
+    fn set(administrators: usize, engines: Vec<OfEngine>) -> RuleSet {
+        let text = "[[engine]]\ninstalled = \"one\"\n[[engine]]\ninstalled = \"other\"\nmode = \"monitor\"\n";
+        let config = HostConfig::parse(text, Path::new("c.toml")).expect("a configuration");
+        let rules = rules(administrators, "/mine", &Source::Administrator);
+        let kept = Kept { generation: 1, rules, places: Vec::new(), engines };
+        let by = Modes {
+            before: &MarkNames::default(),
+            config: &config,
+            spare: &Spare::default(),
+            key: &LineageKey([0; 16]),
+        };
+        RuleSet::new(kept, Vec::new(), &by).expect("the administrator's fit")
+    }
+
+    fn engines(set: &RuleSet) -> Vec<&str> {
+        set.kept.engines.iter().map(|one| one.engine.as_str()).collect()
+    }
+
+    #[test]
+    fn those_that_fit_are_in_force_behind_the_administrators() {
+        let set = set(1000, vec![of("one", 200, false), of("other", 200, false)]);
+
+        assert_eq!(engines(&set), ["one", "other"]);
+        assert!(set.left_out.is_empty(), "{:?}", set.left_out);
+        assert_eq!(set.name(0).and_then(|named| named.engine), None);
+        assert_eq!(set.name(1000).and_then(|named| named.engine), Some((0, Kind::Plain)));
+        assert_eq!(set.name(1200).and_then(|named| named.engine), Some((1, Kind::Plain)));
+    }
+
+    #[test]
+    fn the_administrators_always_fit_and_who_does_not_is_told_so_alone() {
+        let set = set(1900, vec![of("one", 200, false), of("other", 100, false)]);
+
+        assert_eq!(engines(&set), ["other"]);
+        assert_eq!(set.left_out.len(), 1);
+        assert_eq!(set.left_out[0].engine.as_str(), "one");
+        assert!(set.left_out[0].why.contains("2048"), "{:?}", set.left_out);
+        assert_eq!(set.kept.all().count(), 2000);
+    }
+
+    #[test]
+    fn those_in_shadow_are_compared_and_not_counted() {
+        let set = set(1, vec![of("one", 2, false), of("one", 3, true)]);
+
+        assert_eq!(set.kept.all().count(), 3);
+        assert_eq!(set.shadows().len(), 1);
+        assert!(set.shadows()[0].active.is_some());
+        let kinds: Vec<Option<(usize, Kind)>> =
+            (0..6).map(|rule| set.name(rule).and_then(|named| named.engine)).collect();
+        assert_eq!(kinds[3], Some((0, Kind::Shadow)));
+        assert_eq!(set.kept.without_shadow().engines.len(), 1);
+    }
+
+    #[test]
+    fn of_an_engine_that_is_not_installed_there_are_none() {
+        assert_eq!(engines(&set(1, vec![of("gone", 2, false)])), Vec::<&str>::new());
+    }
+
+    #[test]
+    fn of_a_monitored_engine_none_is_enforced() {
+        let config = "[[engine]]\ninstalled = \"other\"\nmode = \"monitor\"\n";
+        let config = HostConfig::parse(config, Path::new("c.toml")).expect("a configuration");
+
+        let prepared =
+            of("other", 2, false).prepared(&config, &Policies::new(&config), &Spare::default());
+
+        assert!(prepared.iter().all(|(rule, _)| rule.mode == Mode::Monitor));
+    }
 }

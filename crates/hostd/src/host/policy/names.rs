@@ -64,7 +64,10 @@ mod tests {
         let names = RuleNames::default();
         let heard = names.clone();
         for generation in 1..=7 {
-            names.add(generation, vec![(&*format!("first of {generation}")).into(), "second".into()]);
+            names.add(
+                generation,
+                vec![(&*format!("first of {generation}")).into(), "second".into()],
+            );
         }
 
         let name =

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use outrigger_api::{Answer, Event};
 use outrigger_decision::guard::CONFLICT;
-use outrigger_decision::rules::{Facts, Number, Text};
+use outrigger_decision::rules::{Compiled, Facts, Number, Text};
 use outrigger_sensor::identity::{Credentials, Object};
 use rustix::fs::fstat;
 
@@ -32,8 +32,24 @@ pub(crate) struct Ruling {
     pub(crate) of_engine: Option<usize>,
     /// An engine's rule that would have denied it, were it not what the machine needs.
     pub(crate) conflict: Option<(usize, Arc<str>)>,
-    /// A rule of an engine's release in shadow that would have denied it.
-    pub(crate) shadow: Option<(usize, Arc<str>)>,
+    /// What rules of releases in shadow would have denied, or only those of the releases that decide.
+    pub(crate) compared: Vec<Beside>,
+}
+
+/// Which rule of an engine denies a question, by the release that decides and by the one in shadow.
+#[derive(Debug, Clone)]
+pub(crate) struct Beside {
+    /// The engine's place in the configuration.
+    pub(crate) place: usize,
+    pub(crate) active: Option<Arc<str>>,
+    pub(crate) shadow: Option<Arc<str>>,
+}
+
+impl Beside {
+    /// Of both, the one in shadow.
+    pub(crate) fn rule(&self) -> Option<&Arc<str>> {
+        self.shadow.as_ref().or(self.active.as_ref())
+    }
 }
 
 impl Ruling {
@@ -52,7 +68,7 @@ impl Ruling {
         self.decided.is_none()
             && self.would_deny.is_none()
             && self.conflict.is_none()
-            && self.shadow.is_none()
+            && self.compared.is_empty()
     }
 
     /// The engine whose rule denies it, or is kept from that by the guard rails alone, and which.
@@ -135,10 +151,21 @@ impl RuleSet {
             // What is denied all the same was not spared.
             Some((_, Some((_, Kind::Conflict)))) if decision.deny.is_some() => {}
             Some((name, Some((engine, Kind::Conflict)))) => ruling.conflict = Some((engine, name)),
-            Some((name, Some((engine, Kind::Shadow)))) => ruling.shadow = Some((engine, name)),
+            // Those are asked by themselves, so that no other rule is told in their place.
+            Some((_, Some((_, Kind::Shadow)))) => {}
             Some((name, _)) => ruling.would_deny = Some(name),
             None => {}
         }
+        let denied = |compiled: &Compiled| {
+            let rule = compiled.image.decide(facts).deny?;
+            compiled.rules.get(usize::from(rule)).map(|name| Arc::from(name.as_str()))
+        };
+        let compared = self.shadows().iter().map(|beside| Beside {
+            place: beside.place,
+            active: beside.active.as_ref().and_then(denied),
+            shadow: denied(&beside.shadow),
+        });
+        ruling.compared.extend(compared.filter(|beside| beside.rule().is_some()));
         ruling
     }
 }

@@ -7,18 +7,19 @@ use std::sync::Arc;
 use outrigger_api::control::PolicyFile;
 use outrigger_api::settings::{EngineSource, HostConfig};
 use outrigger_api::{EngineName, Event, EventSet, Mode};
-use outrigger_decision::guard::Spare;
+use outrigger_decision::guard::{Spare, placed};
 use outrigger_decision::policy::Policies;
 use outrigger_decision::rules::reading::Place;
 use outrigger_decision::rules::{
-    Compiled, Condition, Effect, LineageKey, MarkNames, Number, Process, Rule, Text, compile,
+    CompileError, Compiled, Condition, Effect, LineageKey, MarkNames, Number, Process, Rule, Text,
+    compile,
 };
 use outrigger_sensor::clock;
 use outrigger_sensor::plane::Marks;
 use serde::{Deserialize, Serialize};
 
 use super::super::journal;
-use super::contents::{Kind, OfEngine, placed};
+use super::contents::{Kind, OfEngine, Refused};
 use super::names::Named;
 
 /// A set as it is kept on disk.
@@ -68,6 +69,17 @@ pub(crate) struct Uses {
     pub(crate) memory: bool,
 }
 
+/// The rules of a release in shadow and of the one that decides, each as if it were alone and enforced: so they
+/// are compared whatever other rules, guard rails and modes make of them.
+#[derive(Debug)]
+pub(crate) struct Beside {
+    /// The engine's place in the configuration.
+    pub(crate) place: usize,
+    /// `None` if it has no rules.
+    pub(crate) active: Option<Compiled>,
+    pub(crate) shadow: Compiled,
+}
+
 /// What a set is compiled by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Modes<'a> {
@@ -96,8 +108,10 @@ pub(crate) struct RuleSet {
     pub(crate) compiled: Compiled,
     /// By the numbers in the image.
     names: Vec<Named>,
+    /// The rules of releases in shadow, beside those that decide.
+    shadows: Vec<Beside>,
     /// The engines of whose rules there is no room, and what is in the way.
-    pub(crate) left_out: Vec<(EngineName, String)>,
+    pub(crate) left_out: Vec<Refused>,
     decides: EventSet,
     uses: Vec<Uses>,
     /// When it came in force, ms since the epoch.
@@ -115,28 +129,43 @@ impl RuleSet {
         let policies = Policies::new(by.config);
         let as_in = |rule| as_in(rule, by.config.rules.mode, &policies);
         let generation = kept.generation;
-        let compile = |rules: &[(Rule, Option<(usize, Kind)>)]| {
+        let compile_with = |rules: &[(Rule, Option<(usize, Kind)>)]| {
             let rules: Vec<Rule> =
                 rules.iter().map(|(rule, _)| rule.clone()).chain(tells.iter().cloned()).collect();
             compile(&rules, by.key, generation, by.before).map(|compiled| (rules, compiled))
         };
         let mut rules: Vec<(Rule, Option<(usize, Kind)>)> =
             kept.rules.iter().flat_map(as_in).map(|rule| (rule, None)).collect();
+        let mut shadows = Vec::new();
         let (mut all, mut compiled) =
-            compile(&rules).map_err(|error| placed(&error, &kept.places))?;
+            compile_with(&rules).map_err(|error| placed(&error, &kept.places))?;
         let mut left_out = Vec::new();
         for one in std::mem::take(&mut kept.engines) {
             let Some(place) = by.place(&one.engine) else { continue };
             let more = one.prepared(by.config, &policies, by.spare);
             let more = more.into_iter().map(|(rule, kind)| (rule, Some((place, kind))));
             let with: Vec<_> = rules.iter().cloned().chain(more).collect();
-            match compile(&with) {
-                Ok(found) => {
+            let alone = |one: &OfEngine| compile(&one.rules, by.key, generation, by.before);
+            let beside = || -> Result<Option<Beside>, CompileError> {
+                if !one.shadow {
+                    return Ok(None);
+                }
+                let active = kept.engines.iter().find(|other| other.engine == one.engine);
+                let active = active.map(alone).transpose()?;
+                Ok(Some(Beside { place, active, shadow: alone(&one)? }))
+            };
+            match beside().and_then(|beside| Ok((compile_with(&with)?, beside))) {
+                Ok((found, beside)) => {
+                    shadows.extend(beside);
                     (all, compiled) = found;
                     rules = with;
                     kept.engines.push(one);
                 }
-                Err(error) => left_out.push((one.engine.clone(), placed(&error, &one.places))),
+                Err(error) => left_out.push(Refused {
+                    engine: one.engine.clone(),
+                    shadow: one.shadow,
+                    why: placed(&error, &one.places),
+                }),
             }
         }
         let uses = |event: &Event| {
@@ -151,6 +180,7 @@ impl RuleSet {
                 .into_iter()
                 .map(|(rule, engine)| Named { name: Arc::from(rule.name.as_str()), engine })
                 .collect(),
+            shadows,
             left_out,
             compiled,
             kept,
@@ -188,6 +218,11 @@ impl RuleSet {
             put >= self.compiled.marks.since(*bit) && (until == 0 || until > now)
         };
         (0..64).filter(counts).fold(0, |bits, bit| bits | 1 << bit) & marks.bits
+    }
+
+    /// What is compared.
+    pub(crate) fn shadows(&self) -> &[Beside] {
+        &self.shadows
     }
 
     /// The events that rules decide.

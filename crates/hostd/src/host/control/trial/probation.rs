@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use outrigger_api::{Event, FailureReason, FileKey, control};
+use outrigger_api::{Event, FailureReason, FileKey, Verdict, control};
 use outrigger_decision::failure::{self, Fault};
 use outrigger_sensor::clock;
 use outrigger_update::finding::{Finding, Standing};
@@ -46,6 +46,15 @@ pub(crate) struct Denied {
     pub(crate) path: Option<String>,
     pub(crate) rule: String,
     pub(crate) guarded: bool,
+    /// It was denied by a rule of its release in shadow alone, or by one in force alone, or by both.
+    pub(crate) compared: Option<Compared>,
+}
+
+/// What rules of the release that decides say of something, and those of the one in shadow.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Compared {
+    pub(crate) active: Verdict,
+    pub(crate) shadow: Verdict,
 }
 
 impl OnProbation {
@@ -140,6 +149,9 @@ impl Control {
 
     /// The engine denied something.
     pub(in super::super) fn hear_denied(&mut self, denied: &Denied) {
+        if let Some(compared) = denied.compared {
+            return self.hear_compared(denied, compared);
+        }
         let denial = Denial {
             event: denied.event,
             object: denied.object,

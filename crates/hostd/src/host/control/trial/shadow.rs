@@ -18,7 +18,7 @@ use super::super::Control;
 use super::super::swap::{Hindrance, Purpose};
 use super::ending::Ending;
 use super::measure::Mark;
-use super::{Phase, Trial, described};
+use super::{Compared, Denied, Phase, Trial, described};
 use crate::shared::SECOND;
 
 /// How often a process that could not be started, or was not welcome, is tried once more.
@@ -55,6 +55,11 @@ impl Entering {
 }
 
 impl InShadow {
+    /// What is in shadow.
+    pub(super) const fn version(&self) -> &Version {
+        &self.version
+    }
+
     /// Adds what is told of it.
     pub(super) fn tell(&self, told: &mut control::Trial, now: u64) {
         told.served_ms = self.judge.served(now) / 1_000_000;
@@ -68,14 +73,15 @@ impl Control {
     /// Has the process started, once it is known what this machine gives.
     pub(super) fn start_shadow(&mut self, place: usize, now: u64) {
         let (true, Some(coverage)) = (self.may_go_on(), self.probed.get()) else { return };
+        // Its rules are judged for as long as it is.
+        if self.swaps[place].is_some() || self.awaits_rules(place) {
+            return;
+        }
         let Some(Trial { phase: Phase::Starting { version, asked, .. }, .. }) =
             self.trials[place].as_mut()
         else {
             return;
         };
-        if self.swaps[place].is_some() {
-            return;
-        }
         if let Err(why) = Granted::of(&version.spec.manifest, coverage) {
             let text = format!("it cannot work on this machine: {why}");
             return self.fail_shadow(place, Finding::new(Sign::NotTried, text));
@@ -196,6 +202,38 @@ impl Control {
         }
     }
 
+    /// What rules say of something, those of the release in shadow and those in force.
+    pub(super) fn hear_compared(&mut self, denied: &Denied, compared: Compared) {
+        let entered = self.swaps.get(denied.place).is_some_and(Option::is_some);
+        let trial = self.trials.get_mut(denied.place).and_then(Option::as_mut);
+        let judge = match trial.map(|trial| &mut trial.phase) {
+            Some(Phase::Shadow(shadow)) => &mut shadow.judge,
+            Some(Phase::Entering(entering)) if !entered => &mut entering.judge,
+            _ => return,
+        };
+        let said = Said {
+            event: denied.event,
+            object: denied.object,
+            path: denied.path.as_deref(),
+            active: Some(compared.active),
+            shadow: Some(compared.shadow),
+            rule: &denied.rule,
+            late: false,
+            guarded: denied.guarded,
+        };
+        if let Some(finding) = judge.judge(&said).cloned() {
+            self.fail_shadow(denied.place, finding);
+        }
+    }
+
+    /// The rules in the release that is about to be in shadow, or is, are refused.
+    pub(in super::super) fn rules_refused(&mut self, place: usize, why: &str) {
+        if self.shadowed(place).is_some() {
+            let sign = Sign::Failed(FailureReason::ContentRejected);
+            self.fail_shadow(place, Finding::new(sign, why));
+        }
+    }
+
     pub(super) fn look_at_shadow(&mut self, place: usize, now: u64) {
         let Some(Trial { phase: Phase::Shadow(shadow), .. }) = &self.trials[place] else { return };
         let usage = self.supervisor.shadow_usage(place).unwrap_or_default();
@@ -308,5 +346,6 @@ impl Control {
         if let Some(index) = EngineIndex::new(place) {
             self.host.end_shadow(index);
         }
+        self.read_contents();
     }
 }

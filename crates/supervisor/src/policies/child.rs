@@ -18,7 +18,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 
 /// Longest that it may take from its start to its end. It takes a tenth of a second; a machine that has other things
 /// to do must not be told for it that its policies are wrong.
-pub(crate) const TIME_MAX: Duration = Duration::from_secs(10);
+pub const TIME_MAX: Duration = Duration::from_secs(10);
 /// Most memory, in bytes. The largest set that is read takes some tens of MiB.
 const MEMORY_MAX: u64 = 512 << 20;
 /// Its user and group: below those that engines get.
@@ -28,14 +28,16 @@ const SHOWN: usize = 300;
 
 /// Groups that are not to hear of what it opens in its own root.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Unheard {
-    pub(crate) groups: Vec<RawFd>,
-    pub(crate) mask: u64,
+pub struct Unheard {
+    /// Their descriptors.
+    pub groups: Vec<RawFd>,
+    /// The events that they would hear of.
+    pub mask: u64,
 }
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ChildError {
+pub enum ChildError {
     /// It could not be started.
     #[error("cannot be started")]
     Start(#[from] StartError),
@@ -56,9 +58,19 @@ pub(crate) enum ChildError {
     Nonsense(ReadingError),
 }
 
+impl ChildError {
+    /// Whether that may be the doing of the text, and not of this machine.
+    pub fn is_the_texts(&self) -> bool {
+        match self {
+            Self::Start(_) | Self::Pipe(_) => false,
+            Self::Late(_) | Self::TooLong | Self::Ended(..) | Self::Nonsense(_) => true,
+        }
+    }
+}
+
 /// How it ended.
 #[derive(Debug)]
-pub(crate) struct Ended(Exit);
+pub struct Ended(Exit);
 
 impl fmt::Display for Ended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -72,7 +84,7 @@ impl fmt::Display for Ended {
 
 /// What it said before it ended, short and safe to print.
 #[derive(Debug)]
-pub(crate) struct Said(String);
+pub struct Said(String);
 
 impl fmt::Display for Said {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -85,7 +97,7 @@ impl fmt::Display for Said {
 /// # Errors
 ///
 /// [`ChildError`]; the program runs no more.
-pub(crate) fn read(
+pub fn read(
     program: &Path,
     question: &Question,
     unheard: &Unheard,

@@ -21,7 +21,7 @@ const WRITABLE: u32 = 0o022;
 
 /// Why the folder is not read.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum FolderError {
+pub enum FolderError {
     /// The kernel said no.
     #[error("{} cannot be read: {why}", path.display())]
     Unreadable {
@@ -68,7 +68,7 @@ pub(crate) enum FolderError {
 /// # Errors
 ///
 /// [`FolderError`], by the first thing that is wrong.
-pub(crate) fn read(folder: &Path, source: Source) -> Result<Question, FolderError> {
+pub fn read(folder: &Path, source: Source) -> Result<Question, FolderError> {
     let mut question = Question::new(source);
     let unreadable = |path: &Path| {
         let path = path.to_owned();
