@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use outrigger_api::Event;
+use outrigger_api::control::{EngineAction, EngineState, EngineStatus};
 use outrigger_api::coverage::Level;
 use outrigger_testkit::clock::wait_for;
 use outrigger_testkit::{EngineSetup, Host, Setup, proc, stall};
@@ -191,9 +192,13 @@ fn act_until_over(done: &Done, number: usize) {
 fn misbehave(host: &Host, done: &Done) {
     let starts = || host.engine(HOSTILE).map_or(0, |engine| engine.starts);
     for deed in DEEDS.iter().cycle() {
+        // Quarantined for what it did; an operator who does not learn gives it back.
+        if host.engine(HOSTILE).is_ok_and(|engine| engine.state == EngineState::Quarantined) {
+            let _ = host.engine_action(HOSTILE, EngineAction::Release);
+        }
         let before = starts();
         let told = host.tell(HOSTILE, deed).is_ok();
-        let is_seen = |engine: &outrigger_api::control::EngineStatus| {
+        let is_seen = |engine: &EngineStatus| {
             let has_it = engine.content.as_ref().is_some_and(|content| content.starts_with(deed));
             engine.starts > before || (told && has_it && !deed.starts_with("crash"))
         };
