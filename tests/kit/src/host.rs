@@ -41,7 +41,7 @@ const PATIENCE_EMULATED: Duration = Duration::from_secs(60);
 const IMPATIENCE: Duration = Duration::from_millis(100);
 /// Longest trial of a kernel: some sixty programs, on a processor that has other things to do.
 const COVERAGE_LIMIT: Duration = Duration::from_secs(60);
-const COVERAGE_LIMIT_EMULATED: Duration = Duration::from_secs(300);
+const COVERAGE_LIMIT_EMULATED: Duration = Duration::from_secs(1200);
 
 /// One of the platform's processes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

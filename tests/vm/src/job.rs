@@ -196,7 +196,7 @@ pub(crate) fn of_this_repository() -> Result<Vec<Job>> {
     let clock = Clock::Instructions;
     jobs.push(Job { measures: false, clock, everywhere: true, root: Root::Memory, ..bench });
     let short = usize::from(std::env::var_os(FULL).is_none());
-    let mut stress = job("stress", &["stress", STRESS[short]], Boot::Script, 900)?;
+    let mut stress = job("stress", &["stress", STRESS[short]], Boot::Script, 1800)?;
     stress.files.push(File::built(COMPILER)?);
     jobs.push(Job { everywhere: true, root: Root::Memory, ..stress });
     for (name, length) in [("identity", IDENTITY), ("agree", AGREE), ("races", RACES)] {
