@@ -4,7 +4,7 @@ use outrigger_api::Coverage;
 use outrigger_api::control::{
     EngineState, PlaneStatus, PolicyFile, PolicyStatus, Recording, Response,
 };
-use outrigger_api::coverage::Level;
+use outrigger_api::coverage::{Level, Shrunk};
 
 use crate::host::{FakeHost, command, finish};
 use crate::samples;
@@ -175,6 +175,30 @@ fn events_that_nobody_is_asked_about_are_counted_by_level_unless_each_is_wanted(
         long.contains("net.connect  notify  by lsm") && !long.contains("Other events"),
         "{long}"
     );
+}
+
+#[test]
+fn less_than_before_is_shown_with_what_to_do_and_is_no_good_answer() {
+    let mut coverage = samples::coverage();
+    coverage.shrunk = (0..7)
+        .map(|number| Shrunk {
+            event: format!("event.{number}"),
+            was: Level::Rule,
+            was_on: "6.1.0".into(),
+            is: Level::Missing,
+            reason: Some("EPERM".into()),
+        })
+        .collect();
+    let ran = FakeHost::answering(&[Response::Doctor(coverage.clone())]).run(&["doctor"]);
+    let long = page(Response::Doctor(coverage), &["doctor", "--events"]);
+
+    assert_eq!(ran.code, Some(1));
+    let first = "\nLess than before\n  • event.0 was rule on Linux 6.1.0 and is missing: EPERM\n";
+    assert!(ran.out.contains(first) && !ran.out.contains("event.5"), "{}", ran.out);
+    let rest = "  2 more events: `outrigger doctor --events` shows each\n\
+                \x20 → if it is to stay so: outrigger coverage accept\n";
+    assert!(ran.out.contains(rest), "{}", ran.out);
+    assert!(long.contains("event.6") && !long.contains("shows each"), "{long}");
 }
 
 #[test]

@@ -715,14 +715,11 @@ impl Control {
         self.start_sensors();
     }
 
-    /// Has what engines do not want left out of what the sensors without rules tell them.
+    /// Has what engines do not want left out of what they are told.
     fn set_filters(&mut self) {
         let host = &self.host;
-        let by_others = plane::told_otherwise();
-        let told: Vec<EventSet> = {
-            let core = lock(&host.core);
-            core.engines.iter().map(|engine| engine.told.intersection(by_others)).collect()
-        };
+        let told: Vec<EventSet> =
+            lock(&host.core).engines.iter().map(|engine| engine.told).collect();
         let engines = host.manifests.iter().zip(told);
         match Filters::new(engines, host.policy.key()) {
             Ok(None) => {}

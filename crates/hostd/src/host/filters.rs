@@ -1,9 +1,9 @@
 //! Who wants to be told of what sensors without rules say: engines' filters, for what fanotify and the process
 //! sensor tell.
 //!
-//! The programs of the second plane evaluate filters in the kernel. What other sensors tell is looked at here,
-//! by the same tables and before anything is put into a ring, so that an engine sleeps through what it does
-//! not want. Filters are compiled once, when it is known what each engine is told.
+//! The programs of the second plane evaluate filters in the kernel, once they have a set of rules and of events that
+//! rules can decide. What they and other sensors tell without is looked at here, by the same tables and before anything is
+//! put into a ring, so that an engine sleeps through what it does not want. Filters are compiled once, when it is known what each engine is told.
 //!
 //! A notice comes a moment after what it tells of, and the process may be gone. What it descends from is known
 //! of processes whose fork or exec was told: that is remembered until their exit. What is not known of a
@@ -28,7 +28,7 @@ use super::{Host, lock};
 /// Most processes that are remembered; the oldest is forgotten for one more.
 const PROCESSES_MAX: usize = 8192;
 
-/// The filters of all engines for events that sensors without rules tell of.
+/// The filters of all engines.
 #[derive(Debug)]
 pub(crate) struct Filters {
     image: Image,
@@ -80,7 +80,7 @@ struct Who {
 }
 
 impl Filters {
-    /// The filters of `engines`, each with what it is told by sensors without rules; `None` if there is none.
+    /// The filters of `engines`, each with what it is told; `None` if there is none.
     ///
     /// # Errors
     ///
@@ -244,17 +244,17 @@ impl Memory {
 }
 
 impl Host {
-    /// Notes of each notice of a sensor without rules which engines want to be told of it.
+    /// Notes of each notice that was not filtered where it comes from which engines want to be told of it.
     pub(super) fn filter(&self, seen: &mut [Seen]) {
         let Some(filters) = self.filters.get() else { return };
         let remembered = self.remembered();
         for one in seen {
             match one {
-                Seen::Notice(notice) => {
+                Seen::Notice(notice) if notice.wanted.is_none() => {
                     notice.wanted = filters.wanted(notice, remembered, self.subjects);
                 }
                 Seen::Loss(loss) if loss.events.iter().any(is_of_process) => filters.forget(),
-                Seen::Loss(_) => {}
+                Seen::Notice(_) | Seen::Loss(_) => {}
             }
         }
     }

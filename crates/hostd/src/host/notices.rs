@@ -127,10 +127,10 @@ fn run(host: &Host, mut sensors: Vec<Sensor>) {
         sensors.retain_mut(|(source, _)| {
             let before = seen.len();
             let drained = source.drain(&mut seen);
-            match source.has_rules() {
-                true => host.note_plane(&seen[before..]),
-                false => host.filter(&mut seen[before..]),
+            if source.has_rules() {
+                host.note_plane(&seen[before..]);
             }
+            host.filter(&mut seen[before..]);
             drained
                 .inspect_err(|error| {
                     seen.push(missing(source.events()));

@@ -23,6 +23,7 @@ use outrigger_sensor::plane::{Plane, Remembered, Settings, Trial};
 use serde_json::json;
 
 use super::control::{Compared, Denied};
+use super::filters::Looks;
 use super::installed::chain;
 use super::notices::{self, Source};
 use super::policy::contents::Kind;
@@ -224,7 +225,11 @@ impl Host {
             .fold(EventSet::EMPTY, |told, engine| told.union(engine.told));
         let told = engines.intersection(in_kernel.told());
         let ruled = self.policy.current().events().intersection(in_kernel.ruled());
-        lock(&in_kernel.plane).attach(told, ruled)?;
+        // Filters are rules to the programs: of an event that has some, the set is evaluated too. Where rules cannot
+        // decide it they would seem to; there the host filters.
+        let filtered = told.iter().filter(|event| Looks::of(&self.manifests, *event).any);
+        let filtered = filtered.collect::<EventSet>().intersection(in_kernel.ruled());
+        lock(&in_kernel.plane).attach(told, ruled.union(filtered))?;
         *lock(&in_kernel.wanted) = (told, ruled);
         let wanted = !told.union(ruled).is_empty();
         if wanted && !in_kernel.heard.swap(true, Ordering::AcqRel) {
