@@ -210,7 +210,7 @@ pub(crate) fn of_this_repository() -> Result<Vec<Job>> {
         jobs.push(Job { measures: false, everywhere: true, root, ..job });
     }
     // Twice all programs, and on the newest kernel that takes a minute each.
-    let mut ruled = job("ruled", &["ruled"], Boot::Script, 900)?;
+    let mut ruled = job("ruled", &["ruled"], Boot::Script, 1500)?;
     ruled.files.push(File::built(COMPILER)?);
     jobs.push(Job { measures: false, everywhere: true, ..ruled });
     // The p99 of an engine says nothing on emulated processors.

@@ -33,8 +33,8 @@ const TREE: &str = "/ruled";
 const OTHER: &str = "/usr/local/bin/outrigger-other";
 /// The port that nobody may connect to.
 const PORT: u16 = 4747;
-/// Longest wait for the programs.
-const LOADING: Duration = Duration::from_secs(300);
+/// Longest wait for the programs: a minute or two, on a processor that has nothing else to do.
+const LOADING: Duration = Duration::from_secs(600);
 /// Longest wait for anything else.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Acts of each kind that a filter lets through, and those that it leaves out.
