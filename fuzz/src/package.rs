@@ -2,9 +2,9 @@
 
 use std::io::{Read, Write};
 
+use flate2::Compression;
 use flate2::bufread::GzDecoder;
 use flate2::write::GzEncoder;
-use flate2::Compression;
 use outrigger_api::settings::check_path;
 use outrigger_update::package::{Builder, Package, PackageLimits, Refusal};
 
