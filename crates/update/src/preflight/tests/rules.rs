@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn ruled(manifest: &Manifest, denied: &'static str) -> Fake<'_> {
+fn ruled<'a>(manifest: &'a Manifest, denied: &'static str) -> Fake<'a> {
     let count = RuleCount { rules: 2, clauses: 5, unrecorded: vec!["net.connect"] };
     Fake {
         rules: Ok(Some(count)),
