@@ -93,7 +93,22 @@ static __always_inline int changed_at(struct file_state *state, struct inode *in
 	return 1;
 }
 
-/* What the path and owner of a file depend on; false if they cannot be kept. */
+/* Whether what a file's path depends on can be told for files of its file system. */
+static __always_inline int is_keepable(struct file *file)
+{
+	switch (file->f_inode->i_sb->s_magic) {
+	case MAGIC_EXT:
+	case MAGIC_XFS:
+	case MAGIC_TMPFS:
+	case MAGIC_BTRFS:
+		return 1;
+	}
+	return 0;
+}
+
+/*
+ * What the path and owner of a file depend on, which is_keepable; false if they cannot be kept as it is.
+ */
 static __always_inline int file_state(struct file_state *state, struct file *file)
 {
 	struct dentry *dentry = file->f_path.dentry;
@@ -101,17 +116,8 @@ static __always_inline int file_state(struct file_state *state, struct file *fil
 
 	if (!settings.rename_lock || !settings.mount_lock)
 		return 0;
-	if ((inode->i_mode & S_IFMT) != S_IFDIR && inode->i_nlink != 1)
+	if (inode->i_nlink != 1 && (inode->i_mode & S_IFMT) != S_IFDIR)
 		return 0;
-	switch (inode->i_sb->s_magic) {
-	case MAGIC_EXT:
-	case MAGIC_XFS:
-	case MAGIC_TMPFS:
-	case MAGIC_BTRFS:
-		break;
-	default:
-		return 0;
-	}
 	if (!dentry->d_hash.pprev && dentry->d_parent != dentry)
 		return 0;
 	state->dentry = (__u64)dentry;
@@ -140,51 +146,63 @@ static __always_inline int same_subject(struct subject *subject, struct task_str
 	       cache->cgroup == task->cgroups->dfl_cgrp->kn->id;
 }
 
+/* What an event comes to, by what is kept. */
+enum kept_says {
+	KEPT_UNKNOWN = 0,
+	KEPT_NOTHING = 1,    /* nothing, */
+	KEPT_BY_SUBJECT = 2, /* if what is kept of the subject holds, */
+	KEPT_BY_FILE = 4,    /* and if what is kept of the file does */
+};
+
 /*
- * Whether what is kept of the subject, and of the file (NULL: nothing), leaves no clause of the event that
- * would act.
+ * Whether no clause of the event that would act is left by what is kept of the subject, or else by that and
+ * what is kept of the file (NULL: nothing).
  */
-__noinline int leaves_nothing(struct subject *subject, struct file_cache *file, __u32 index)
+__noinline int kept_says(struct subject *subject, struct file_cache *file, __u32 index)
 {
+	__u64 *acting, left, any = 0, any_of_file = 0, all = 0;
+	__u32 i, from, words, zero = 0, says = KEPT_NOTHING;
 	struct rules_event *event;
 	struct evaluation e = {};
-	__u64 *acting, left, any = 0, all = 0;
-	__u32 i, from, words, zero = 0;
 
 	if (!subject || index >= RULES_EVENTS)
-		return 0;
+		return KEPT_UNKNOWN;
 	e.pages = bpf_map_lookup_elem(&rules, &zero);
 	if (!e.pages)
-		return 0;
+		return KEPT_UNKNOWN;
 	e.head = bpf_map_lookup_elem(e.pages, &zero);
 	if (!e.head)
-		return 0;
+		return KEPT_UNKNOWN;
 	event = &e.head->events[within(index, RULES_EVENTS - 1)];
 	if (!event->acting_at)
-		return 1;
-	if (!(event->numbers & RULES_SUBJECT_NUMBERS || event->tables & RULES_SUBJECT_TABLES))
+		return KEPT_NOTHING;
+	if (event->numbers & RULES_SUBJECT_NUMBERS || event->tables & RULES_SUBJECT_TABLES)
+		says |= KEPT_BY_SUBJECT;
+	else
 		all = ~0ULL;
-	else if (subject->cache.generation != e.head->generation)
-		return 0;
+	if (says & KEPT_BY_SUBJECT && subject->cache.generation != e.head->generation)
+		return KEPT_UNKNOWN;
 	if (event->tables & 1 << RULES_SUBJECT_MARKS && subject->cache.marks | subject->marks.bits)
-		return 0;
+		return KEPT_UNKNOWN;
 	if (file && (file->generation != e.head->generation ||
 		     event->tables & 1 << RULES_OBJECT_MARKS))
 		file = 0;
 	acting = rules_page(&e, event->acting_at);
 	if (!acting)
-		return 0;
+		return KEPT_UNKNOWN;
 	from = event->acting_at / 8;
 	words = e.head->words;
 #pragma clang loop unroll(disable)
 	for (i = 0; i < RULES_WORDS && i < words; i++) {
 		left = acting[within(from + i, RULES_PAGE / 8 - 1)] &
 		       (subject->cache.vector[i] | all);
-		if (file)
-			left &= file->vector[i];
 		any |= left;
+		if (file)
+			any_of_file |= left & file->vector[i];
 	}
-	return !any;
+	if (!any)
+		return says;
+	return file && !any_of_file ? says | KEPT_BY_FILE : KEPT_UNKNOWN;
 }
 
 /* Whether nothing can come of an event of the current process, on `file` if there is one. */
@@ -192,7 +210,7 @@ static __always_inline int comes_to_nothing(struct task_struct *task, struct tas
 					    __u32 index, struct file *file)
 {
 	struct subject *subject = bpf_task_storage_get(&subjects, leader, 0, 0);
-	__u32 subject_was, file_was = 0;
+	__u32 subject_was, file_was = 0, says;
 	struct file_cache *kept = 0;
 	struct file_state now;
 	__u64 order = 0;
@@ -205,14 +223,17 @@ static __always_inline int comes_to_nothing(struct task_struct *task, struct tas
 	if (kept)
 		file_was = kept->busy;
 	read_in_order(&order);
-	if ((subject_was | file_was) & 1 || !same_subject(subject, task))
+	says = kept_says(subject, kept, index);
+	if (!says)
 		return 0;
-	if (kept && !(file_state(&now, file) && same_file(&kept->of, &now)))
-		kept = 0;
-	if (!leaves_nothing(subject, kept, index))
+	if (says & KEPT_BY_SUBJECT && (subject_was & 1 || !same_subject(subject, task)))
+		return 0;
+	if (says & KEPT_BY_FILE && (!kept || file_was & 1 || !file_state(&now, file) ||
+				    !same_file(&kept->of, &now)))
 		return 0;
 	read_in_order(&order);
-	return subject->cache.busy == subject_was && (!kept || kept->busy == file_was);
+	return (!(says & KEPT_BY_SUBJECT) || subject->cache.busy == subject_was) &&
+	       (!(says & KEPT_BY_FILE) || !kept || kept->busy == file_was);
 }
 
 #endif

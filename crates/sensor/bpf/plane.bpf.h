@@ -250,7 +250,7 @@ static __always_inline struct facts *facts_of_file(struct facts *f, struct file 
 		return 0;
 	facts_file(f, file);
 	work = (void *)f - __builtin_offsetof(struct work, facts);
-	if (file_state(&work->room.file, file))
+	if (is_keepable(file) && file_state(&work->room.file, file))
 		f->state |= FACTS_KEPT;
 	return f;
 }
