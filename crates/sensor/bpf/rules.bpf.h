@@ -391,7 +391,8 @@ static int lineage_step(__u32 step, struct evaluation *e)
 		room->low++;
 		return 0;
 	}
-	if (page[at | 1] >> 32 && page[at] == hash)
+	/* The programs of both lineages have their atoms in one order, of which this table may have the first alone. */
+	if (page[at | 1] >> 32 && page[at] == hash && (__u32)page[at | 1] < room->high)
 		say_so(room, (__u32)page[at | 1]);
 	room->low = 0;
 	room->at++;
@@ -406,6 +407,7 @@ __noinline int rules_programs(struct facts *facts, struct rules_room *room, __u3
 	if (!facts || !room || !rules_set(e, facts, room) || !e->head->programs)
 		return 0;
 	room->table = table;
+	room->high = e->head->atom_tables[within(table, 15)].atoms;
 	room->low = 0;
 	room->at = 0;
 	room->end = table == RULES_LINEAGE ? e->facts->lineage.len : e->facts->target_lineage.len;

@@ -169,7 +169,7 @@ fn run_cat_from_another_thread() {
     thread::spawn(run).join().expect("it does not come back");
 }
 
-/// Natively a part of what the guests do (see `examples/plane.rs`): every one of many short processes on
+/// Natively a part of what guests do (`tests/vm/src/guest/identity.rs`): every one of many short processes on
 /// both processors is known at its first instruction.
 #[test]
 fn thousands_of_processes_are_each_known_as_what_they_are() {

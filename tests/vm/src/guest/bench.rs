@@ -55,11 +55,13 @@ enum Side {
     MutedByEvent,
     /// An engine is told of each.
     Told,
-    /// Engines have allowed the content, which the kernel keeps, and ten rules look at it.
+    /// Engines have allowed the content, which the kernel keeps; no program is attached.
+    CachedAlone,
+    /// The same, and ten rules look at it.
     Cached,
 }
 
-const SIDES: [(Side, &str); 9] = [
+const SIDES: [(Side, &str); 10] = [
     (Side::Bare, "no agent"),
     (Side::Called, "a program that does nothing"),
     (Side::Ten, "ten rules"),
@@ -68,6 +70,7 @@ const SIDES: [(Side, &str); 9] = [
     (Side::MutedByTree, "muted by process tree"),
     (Side::MutedByEvent, "muted by event"),
     (Side::Told, "told"),
+    (Side::CachedAlone, "cached, no rules"),
     (Side::Cached, "cached, ten rules"),
 ];
 
@@ -206,10 +209,10 @@ impl Bench {
         self.plane.set_rules(image.bytes())?;
         self.plane.measure_the_call(side == Side::Called)?;
         match side {
-            Side::Bare | Side::Called | Side::MutedByEvent => {}
+            Side::Bare | Side::Called | Side::MutedByEvent | Side::CachedAlone => {}
             _ => self.plane.attach(opens, opens)?,
         }
-        if side == Side::Cached {
+        if matches!(side, Side::Cached | Side::CachedAlone) {
             let known = self.known.as_raw_fd();
             self.group.mark_file_system(&CString::new(FOLDER)?, Mask::of(opens))?;
             lease::take(known, std::process::id())?;
@@ -221,7 +224,7 @@ impl Bench {
     /// Takes it down again; what was told is as the side has it.
     fn end(&mut self, side: Side) -> Result<()> {
         let opens = Mask::of(EventSet::EMPTY.with(Event::FileOpen));
-        if side == Side::Cached {
+        if matches!(side, Side::Cached | Side::CachedAlone) {
             lease::forget(self.group, self.known.as_raw_fd(), opens);
             self.group.unmark_file_system(&CString::new(FOLDER)?, opens)?;
         }
@@ -250,7 +253,7 @@ fn rules(side: Side) -> Vec<Rule> {
     let below = |folder: &str| text(Text::Path, Pattern::Begins(format!("{folder}/")));
     let told = |when| vec![rule("told".to_owned(), Effect::Tell(0), when)];
     let count = match side {
-        Side::Bare | Side::Called | Side::MutedByEvent => 0,
+        Side::Bare | Side::Called | Side::MutedByEvent | Side::CachedAlone => 0,
         Side::MutedByPath => return told(below("/etc")),
         Side::MutedByTree => {
             let program = "/usr/sbin/sshd".to_owned();
