@@ -213,9 +213,11 @@ impl Guest {
             // Emulated, whatever the machine has: stock kernels do not start under a nested KVM.
             .args(["-M", "q35", "-cpu", kernel.processor()])
             .args(match job.clock {
-                Clock::OfThisMachine => &["-accel", "tcg,thread=multi", "-smp", "2"][..],
+                Clock::OfThisMachine => {
+                    vec!["-accel", "tcg,thread=multi", "-smp", kernel.processors()]
+                }
                 Clock::Instructions => {
-                    &["-accel", "tcg,thread=single", "-smp", "1", "-icount", "shift=0,sleep=off"]
+                    vec!["-accel", "tcg,thread=single", "-smp", "1", "-icount", "shift=0,sleep=off"]
                 }
             })
             .args(["-m", &job.memory_mib.to_string()])

@@ -67,6 +67,8 @@ struct Done {
     counted: AtomicU64,
     /// Why acts could not be done, and how many of them.
     failed: Mutex<BTreeMap<String, u64>>,
+    /// Held by whoever uses the port, of which there is one.
+    port: Mutex<()>,
 }
 
 /// What came of the sets of rules.
@@ -189,6 +191,7 @@ fn act_until_over(done: &Done, number: usize) {
         }
         let serial = turn * CAUSING + number;
         let event = events[serial % events.len()];
+        let _port = event.name().starts_with("net.").then(|| done.port.lock());
         done.acts.fetch_add(1, Ordering::Relaxed);
         if let (Err(error), Ok(mut failed)) = (cause(event, 1000 + serial), done.failed.lock()) {
             *failed.entry(format!("{event}: {error:#}")).or_default() += 1;

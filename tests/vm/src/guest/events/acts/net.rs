@@ -29,6 +29,8 @@ pub(super) fn prepare(event: Event, stage: &Stage) -> Result<Act> {
         }
         Event::NetBind => {
             let socket = stream()?;
+            // A connection of an act before may linger at the port.
+            set_socket_reuseaddr(&socket, true)?;
             Box::new(move || Ok(bind(&socket, &address)?))
         }
         Event::NetListen => {
