@@ -1,11 +1,12 @@
 //! A process that acts: begun, prepared, let go, ended.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use outrigger_api::Event;
@@ -14,6 +15,9 @@ use outrigger_api::catalogue::ObjectKind;
 use super::acts;
 use super::expected::{OTHER_PORT, PORT};
 use super::scene::Scene;
+
+/// How long a program may be busy that was just written.
+const BUSY_LIMIT: Duration = Duration::from_secs(5);
 
 /// A process that has prepared its act. It is killed, with what it acts on, when the value is dropped.
 #[derive(Debug)]
@@ -86,15 +90,28 @@ impl Drop for Actor {
     }
 }
 
+/// Begins a program that was just written. A process that another thread forked meanwhile has it open for writing
+/// until it runs its own program: a moment, for which it is busy.
+fn begun(command: &mut Command) -> std::io::Result<Child> {
+    let until = Instant::now() + BUSY_LIMIT;
+    loop {
+        match command.spawn() {
+            Err(error)
+                if error.kind() == ErrorKind::ExecutableFileBusy && Instant::now() < until =>
+            {
+                std::thread::yield_now();
+            }
+            done => return done,
+        }
+    }
+}
+
 impl Target {
     fn of(scene: &Scene) -> Result<Self> {
         Ok(match (scene.event.object(), scene.event) {
             (_, Event::ProcessFork | Event::ProcessExit) => Self::Nothing,
             (ObjectKind::Process, _) => Self::Process(
-                Command::new(scene.object())
-                    .arg("1000")
-                    .stdin(Stdio::null())
-                    .spawn()
+                begun(Command::new(scene.object()).arg("1000").stdin(Stdio::null()))
                     .context("cannot begin the process that is acted on")?,
             ),
             (ObjectKind::Endpoint, event) => {
