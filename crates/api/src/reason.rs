@@ -117,3 +117,9 @@ impl FailureReason {
         self as usize
     }
 }
+
+/// An error with what led to it, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))
+}

@@ -9,6 +9,7 @@ use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use outrigger_api::coverage::{EventCoverage, Gap, Level};
+use outrigger_api::reason::chain;
 use outrigger_api::{Answer, Event, EventSet};
 use rustix::fs::{Mode, OFlags};
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
@@ -140,12 +141,6 @@ fn processes() -> Vec<(Event, Result<(), String>)> {
             bpf::EVENTS.iter().map(|event| (*event, Err(why.clone()))).collect()
         }
     }
-}
-
-/// The error and what led to it, on one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let sources = std::iter::successors(error.source(), |error| error.source());
-    sources.fold(error.to_string(), |line, source| format!("{line}: {source}"))
 }
 
 /// Why rules decide nothing where no BPF program of ours can.

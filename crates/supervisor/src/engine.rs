@@ -14,6 +14,7 @@ use std::os::fd::BorrowedFd;
 
 use outrigger_api::FailureReason;
 use outrigger_api::control::EngineState;
+use outrigger_api::reason::chain;
 use outrigger_sandbox::{Exit, RefusedCall};
 
 use crate::happening::{EngineIndex, EngineSpec, Happening, Level};
@@ -604,15 +605,4 @@ const fn exit_due(closed: u64) -> u64 {
 
 fn forks(count: u64) -> String {
     format!("refused a process, or a thread over its limit: {count} times")
-}
-
-/// An error and its sources in one line.
-fn chain(error: &LaunchError) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

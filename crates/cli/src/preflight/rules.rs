@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 
+use outrigger_api::reason::chain;
 use outrigger_api::sample::Sample;
 use outrigger_api::{EngineName, Event};
 use outrigger_decision::guard::{GuardRails, Layout, Spare};
@@ -121,14 +122,4 @@ fn spare() -> Spare {
 fn compiler() -> Result<PathBuf, String> {
     let own = std::env::current_exe().map_err(|error| format!("this program's path: {error}"))?;
     Ok(own.with_file_name(COMPILER))
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }

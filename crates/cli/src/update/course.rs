@@ -13,6 +13,7 @@ use std::os::fd::AsFd;
 use anyhow::Result;
 use jiff::Timestamp;
 use outrigger_api::EngineName;
+use outrigger_api::reason::chain;
 use outrigger_api::release::{Part, State};
 use outrigger_api::settings::Releases;
 use outrigger_update::package::{self, Package, PackageLimits, tree_digest};
@@ -348,10 +349,4 @@ impl Ready {
         let laid = Laid { version: standby.version, dir: standby.dir };
         Self { part, release: standby.release, laid }
     }
-}
-
-/// An error with what caused it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }

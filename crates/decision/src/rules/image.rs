@@ -136,10 +136,12 @@ impl Image {
     /// Whether any rule decides about this event: denies it, would deny it, allows it, or marks by it.
     /// The others are filters, which only tell.
     pub fn decides(&self, event: Event) -> bool {
-        let filters = self.header.end_mark as usize;
-        self.header.events.get(event.index()).filter(|entry| entry.vector_at != 0).is_some_and(
-            |entry| (0..filters).any(|clause| bit_of(&self.vector(entry.vector_at), clause)),
-        )
+        let Some(entry) = self.header.events.get(event.index()) else { return false };
+        if entry.vector_at == 0 {
+            return false;
+        }
+        let vector = self.vector(entry.vector_at);
+        (0..self.header.end_mark as usize).any(|clause| bit_of(&vector, clause))
     }
 
     fn check_clauses(&self) -> Result<(), ImageError> {

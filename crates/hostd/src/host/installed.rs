@@ -11,7 +11,6 @@
 //! threads of its own after that. The check before a start is the exception; it reads the slot, once per start.
 
 use std::collections::HashMap;
-use std::error::Error;
 use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
@@ -19,6 +18,7 @@ use std::sync::{Arc, Mutex};
 
 use outrigger_api::EngineName;
 use outrigger_api::control::ReleaseName;
+use outrigger_api::reason::chain;
 use outrigger_api::release::{Part, State};
 use outrigger_api::settings::{EngineConfig, EngineSource, MANIFEST_FILE, Manifest};
 use outrigger_supervisor::{EngineSpec, LaunchError, Launcher, Process, Start};
@@ -343,16 +343,6 @@ pub(crate) fn differs(old: &Manifest, new: &Manifest) -> Option<&'static str> {
     } else {
         None
     }
-}
-
-pub(crate) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -24,11 +24,11 @@ use serde_json::json;
 
 use super::control::{Compared, Denied};
 use super::filters::Looks;
-use super::installed::chain;
 use super::notices::{self, Source};
 use super::policy::contents::Kind;
 use super::policy::{Identity, Named, RuleSet};
 use super::{Host, lock};
+use outrigger_api::reason::chain;
 
 /// The programs, loaded.
 #[derive(Debug)]

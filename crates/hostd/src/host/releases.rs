@@ -12,7 +12,7 @@ use outrigger_api::release::Part;
 use outrigger_update::finding::Finding;
 use outrigger_update::store::{ReleaseId, Store, StoreError, WentBack};
 
-use super::installed::chain;
+use outrigger_api::reason::chain;
 
 /// The journal does not say what it is to.
 #[derive(Debug, Clone)]

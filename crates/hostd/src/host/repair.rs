@@ -34,8 +34,8 @@ use outrigger_update::store::{Digest, StoreError};
 use serde_json::{Value, json};
 
 use super::boot::{self, Boot};
-use super::installed::chain;
 use super::private;
+use outrigger_api::reason::chain;
 
 /// The folder's name, in the state folder.
 const FOLDER: &str = "repair";

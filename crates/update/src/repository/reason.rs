@@ -3,9 +3,8 @@
 //! The library says what failed; which attack that is follows from the file that came last and from what was
 //! trusted before.
 
-use std::error::Error as _;
-
 use jiff::Timestamp;
+use outrigger_api::reason::chain;
 use sigstore_tuf::metadata::{MetaFile, Metadata};
 use sigstore_tuf::{Error, TrustedMetadataSet};
 
@@ -137,15 +136,4 @@ fn has_signatures(bytes: &[u8]) -> bool {
         signature.get("sig").and_then(|sig| sig.as_str()).is_some_and(|sig| !sig.is_empty())
     };
     signatures.is_some_and(|signatures| signatures.iter().any(filled))
-}
-
-fn chain(error: &Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }

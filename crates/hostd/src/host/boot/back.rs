@@ -10,7 +10,7 @@ use outrigger_api::{EngineName, FailureReason};
 use outrigger_update::boot::{Good, Record};
 use outrigger_update::store::{Reader, Rejection, Store, StoreError};
 
-use super::super::installed::chain;
+use outrigger_api::reason::chain;
 
 /// How long somebody else may hold the store.
 const PATIENCE: Duration = Duration::from_secs(2);

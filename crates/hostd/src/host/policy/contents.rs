@@ -21,8 +21,9 @@ use outrigger_supervisor::policies::folder;
 use outrigger_update::store::Digest;
 use serde::{Deserialize, Serialize};
 
-use super::super::installed::{Version, chain, unaltered};
+use super::super::installed::{Version, unaltered};
 use super::set::as_in;
+use outrigger_api::reason::chain;
 
 /// What the names of rules in shadow end with.
 const SHADOW: &str = " (shadow)";

@@ -12,9 +12,9 @@ use outrigger_supervisor::policies::child::{self, Unheard};
 use outrigger_supervisor::policies::{COMPILER, folder};
 
 use super::super::super::Host;
-use super::super::super::installed::chain;
 use super::super::super::policy::contents::{self, OfEngine, Refused, Wanted};
 use super::super::super::policy::{Kept, RuleSet};
+use outrigger_api::reason::chain;
 
 /// What there is to be in force.
 #[derive(Debug, Default)]

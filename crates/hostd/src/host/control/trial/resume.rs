@@ -106,7 +106,8 @@ impl Control {
 /// What is on trial of the engine called `name`, and what it goes back to.
 fn look(host: &Host, place: usize, name: &EngineName) -> Result<Resumed, String> {
     let (folder, config) = (&host.config.state_dir, &host.config.engines[place]);
-    let under_way = releases::under_way(folder, name).map_err(|error| installed::chain(&error))?;
+    let under_way =
+        releases::under_way(folder, name).map_err(|error| outrigger_api::reason::chain(&error))?;
     let parts: Vec<Part> = under_way.probation.iter().map(|(_, release)| release.part).collect();
     let before = match parts.is_empty() {
         true => None,
