@@ -59,10 +59,17 @@ fn compile(folder: &Path, source: &str, object: &Path) -> Result<(), String> {
         "big" => "bpfeb",
         _ => "bpfel",
     };
+    // By the name that libbpf's headers have for it.
+    let machine = match variable("CARGO_CFG_TARGET_ARCH")?.as_str() {
+        "x86_64" => Some("-D__TARGET_ARCH_x86"),
+        "aarch64" => Some("-D__TARGET_ARCH_arm64"),
+        _ => None,
+    };
     let mut command = Command::new(&clang);
     command
         .args(["-g", "-O2", "-Wall", "-Werror", "-mcpu=v3", "-target", target, "-c", source, "-o"])
         .arg(object)
+        .args(machine)
         .args(["-I.", &format!("-I{headers}"), &format!("-I{made}")])
         .arg(format!("-ffile-prefix-map={headers}=libbpf"))
         .arg(format!("-ffile-prefix-map={made}=made"))

@@ -209,6 +209,7 @@ __noinline int judge_subject(struct facts *f, struct rules_room *room)
 	cache->uid = f->numbers[PLACE_SUBJECT_UID];
 	cache->gid = f->numbers[PLACE_SUBJECT_GID];
 	cache->execs = room->execs;
+	cache->nothing = 0;
 	rules_copy(vector(cache->vector), vector(room->v), room->words);
 	give_cache_back(&cache->busy);
 	return 1;
@@ -249,6 +250,7 @@ __noinline int judge_object(struct facts *f, struct rules_room *room, struct fil
 	cache->generation = room->out.generation;
 	cache->marks = f->object_marks;
 	cache->of = room->file;
+	cache->nothing = 0;
 	rules_copy(vector(cache->vector), vector(room->v), room->words);
 	give_cache_back(&cache->busy);
 	return 1;

@@ -16,13 +16,17 @@
  * behind what he read begins again without the cache.
  *
  * Most events come to nothing, and mostly that follows from what is kept: no clause that would act (deny,
- * mark, tell) is left by the subject and the file together, whatever else there is to say of the event. So
- * that is looked at first, before any fact is put down (comes_to_nothing).
+ * mark, tell) is left by the file, or the subject, or both, whatever else there is to say of the event. So
+ * that is looked at first, before any fact is put down (comes_to_nothing); and where the file or the subject
+ * alone leaves none, that is kept too, a bit per event.
  */
 #ifndef OUTRIGGER_KEPT_BPF_H
 #define OUTRIGGER_KEPT_BPF_H
 
 #include "rules.bpf.h"
+
+_Static_assert(PLANE_WORDS == RULES_WORDS, "a vector of the one is one of the other");
+_Static_assert(PLANE_EVENTS == RULES_EVENTS && PLANE_EVENTS <= 64, "a bit each");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_INODE_STORAGE);
@@ -40,7 +44,12 @@ struct {
 /* Everything read before is read before everything read behind. */
 static __always_inline void read_in_order(__u64 *any)
 {
+#ifdef __TARGET_ARCH_x86
+	/* As the processor does by itself. */
+	asm volatile("" ::: "memory");
+#else
 	__sync_val_compare_and_swap(any, 0, 0);
+#endif
 }
 
 /* Takes a cache for writing. Whether nobody else has it. */
@@ -75,22 +84,27 @@ struct inode___since_6_11 {
 	__u32 i_ctime_nsec;
 } __attribute__((preserve_access_index));
 
-/* When an inode was changed; false on a kernel that has that elsewhere. */
-static __always_inline int changed_at(struct file_state *state, struct inode *inode)
+/* When an inode was changed: seconds and nanoseconds; 0 on a kernel that has that elsewhere. */
+static __always_inline __u64 changed_second(struct inode *inode)
 {
-	if (bpf_core_field_exists(((struct inode___since_6_11 *)0)->i_ctime_sec)) {
-		state->seconds = ((struct inode___since_6_11 *)inode)->i_ctime_sec;
-		state->nanoseconds = ((struct inode___since_6_11 *)inode)->i_ctime_nsec;
-	} else if (bpf_core_field_exists(((struct inode___until_6_10 *)0)->__i_ctime)) {
-		state->seconds = ((struct inode___until_6_10 *)inode)->__i_ctime.tv_sec;
-		state->nanoseconds = ((struct inode___until_6_10 *)inode)->__i_ctime.tv_nsec;
-	} else if (bpf_core_field_exists(((struct inode___until_6_5 *)0)->i_ctime)) {
-		state->seconds = ((struct inode___until_6_5 *)inode)->i_ctime.tv_sec;
-		state->nanoseconds = ((struct inode___until_6_5 *)inode)->i_ctime.tv_nsec;
-	} else {
-		return 0;
-	}
-	return 1;
+	if (bpf_core_field_exists(((struct inode___since_6_11 *)0)->i_ctime_sec))
+		return ((struct inode___since_6_11 *)inode)->i_ctime_sec;
+	if (bpf_core_field_exists(((struct inode___until_6_10 *)0)->__i_ctime))
+		return ((struct inode___until_6_10 *)inode)->__i_ctime.tv_sec;
+	if (bpf_core_field_exists(((struct inode___until_6_5 *)0)->i_ctime))
+		return ((struct inode___until_6_5 *)inode)->i_ctime.tv_sec;
+	return 0;
+}
+
+static __always_inline __u64 changed_nanosecond(struct inode *inode)
+{
+	if (bpf_core_field_exists(((struct inode___since_6_11 *)0)->i_ctime_sec))
+		return ((struct inode___since_6_11 *)inode)->i_ctime_nsec;
+	if (bpf_core_field_exists(((struct inode___until_6_10 *)0)->__i_ctime))
+		return ((struct inode___until_6_10 *)inode)->__i_ctime.tv_nsec;
+	if (bpf_core_field_exists(((struct inode___until_6_5 *)0)->i_ctime))
+		return ((struct inode___until_6_5 *)inode)->i_ctime.tv_nsec;
+	return 0;
 }
 
 /* Whether what a file's path depends on can be told for files of its file system. */
@@ -125,7 +139,9 @@ static __always_inline int file_state(struct file_state *state, struct file *fil
 	state->owner = inode->i_uid.val;
 	state->renames = sequence(settings.rename_lock);
 	state->mounts = sequence(settings.mount_lock);
-	return changed_at(state, inode) && !((state->renames | state->mounts) & 1);
+	state->seconds = changed_second(inode);
+	state->nanoseconds = changed_nanosecond(inode);
+	return state->seconds && !((state->renames | state->mounts) & 1);
 }
 
 static __always_inline int same_file(struct file_state *a, struct file_state *b)
@@ -135,8 +151,23 @@ static __always_inline int same_file(struct file_state *a, struct file_state *b)
 	       a->nanoseconds == b->nanoseconds;
 }
 
-/* Whether what is kept at a process is of it as it is now, but for the set of rules and marks. */
-static __always_inline int same_subject(struct subject *subject, struct task_struct *task)
+/*
+ * Whether what is kept at a file is of it as it is now: same_file() of file_state(), without what follows.
+ * A kept sequence number is even, and a file that has got or lost a name was changed.
+ */
+static __always_inline int holds_for_file(struct file_state *of, struct file *file, __u64 renames,
+					  __u64 mounts)
+{
+	struct inode *inode = file->f_inode;
+
+	return of->renames == renames && of->mounts == mounts &&
+	       of->dentry == (__u64)file->f_path.dentry && of->mnt == (__u64)file->f_path.mnt &&
+	       of->owner == inode->i_uid.val && of->seconds == changed_second(inode) &&
+	       of->nanoseconds == changed_nanosecond(inode);
+}
+
+/* Whether what is kept at a process is of it as it is now, but for its marks. */
+static __always_inline int holds_for_subject(struct subject *subject, struct task_struct *task)
 {
 	struct subject_cache *cache = &subject->cache;
 	const struct cred *cred = task->real_cred;
@@ -146,94 +177,120 @@ static __always_inline int same_subject(struct subject *subject, struct task_str
 	       cache->cgroup == task->cgroups->dfl_cgrp->kn->id;
 }
 
-/* What an event comes to, by what is kept. */
-enum kept_says {
-	KEPT_UNKNOWN = 0,
-	KEPT_NOTHING = 1,    /* nothing, */
-	KEPT_BY_SUBJECT = 2, /* if what is kept of the subject holds, */
-	KEPT_BY_FILE = 4,    /* and if what is kept of the file does */
-};
-
-/*
- * Whether no clause of the event that would act is left by what is kept of the subject, or else by that and
- * what is kept of the file (NULL: nothing).
- */
-__noinline int kept_says(struct subject *subject, struct file_cache *file, __u32 index)
+/* Writes down that nothing can come of an event, unless what that follows from was written since. */
+static __always_inline void note_nothing(__u32 *busy, __u32 was, __u64 *nothing, __u32 index)
 {
-	__u64 *acting, left, any = 0, any_of_file = 0, all = 0;
-	__u32 i, from, words, zero = 0, says = KEPT_NOTHING;
-	struct rules_event *event;
-	struct evaluation e = {};
-
-	if (!subject || index >= RULES_EVENTS)
-		return KEPT_UNKNOWN;
-	e.pages = bpf_map_lookup_elem(&rules, &zero);
-	if (!e.pages)
-		return KEPT_UNKNOWN;
-	e.head = bpf_map_lookup_elem(e.pages, &zero);
-	if (!e.head)
-		return KEPT_UNKNOWN;
-	event = &e.head->events[within(index, RULES_EVENTS - 1)];
-	if (!event->acting_at)
-		return KEPT_NOTHING;
-	if (event->numbers & RULES_SUBJECT_NUMBERS || event->tables & RULES_SUBJECT_TABLES)
-		says |= KEPT_BY_SUBJECT;
-	else
-		all = ~0ULL;
-	if (says & KEPT_BY_SUBJECT && subject->cache.generation != e.head->generation)
-		return KEPT_UNKNOWN;
-	if (event->tables & 1 << RULES_SUBJECT_MARKS && subject->cache.marks | subject->marks.bits)
-		return KEPT_UNKNOWN;
-	if (file && (file->generation != e.head->generation ||
-		     event->tables & 1 << RULES_OBJECT_MARKS))
-		file = 0;
-	acting = rules_page(&e, event->acting_at);
-	if (!acting)
-		return KEPT_UNKNOWN;
-	from = event->acting_at / 8;
-	words = e.head->words;
-#pragma clang loop unroll(disable)
-	for (i = 0; i < RULES_WORDS && i < words; i++) {
-		left = acting[within(from + i, RULES_PAGE / 8 - 1)] &
-		       (subject->cache.vector[i] | all);
-		any |= left;
-		if (file)
-			any_of_file |= left & file->vector[i];
-	}
-	if (!any)
-		return says;
-	return file && !any_of_file ? says | KEPT_BY_FILE : KEPT_UNKNOWN;
+	if (was & 1 || __sync_val_compare_and_swap(busy, was, was + 1) != was)
+		return;
+	*nothing |= 1ULL << index;
+	give_cache_back(busy);
 }
 
-/* Whether nothing can come of an event of the current process, on `file` if there is one. */
-static __always_inline int comes_to_nothing(struct task_struct *task, struct task_struct *leader,
-					    __u32 index, struct file *file)
+/*
+ * Whether no clause of the event that acts is left by what is kept of the subject and of the file (NULL:
+ * nothing is), which are of the set that `front` is of. Where the one alone leaves none it is noted there.
+ */
+__noinline int leaves_nothing(struct plane_front *front, struct subject_cache *subject,
+			      struct file_cache *file, __u32 index)
 {
-	struct subject *subject = bpf_task_storage_get(&subjects, leader, 0, 0);
-	__u32 subject_was, file_was = 0, says;
-	struct file_cache *kept = 0;
-	struct file_state now;
-	__u64 order = 0;
+	__u64 left, by_subject, by_file, any = 0, any_by_subject = 0, any_by_file = 0;
+	__u32 i, words, subject_was = 1, file_was = 1;
 
-	if (!subject)
+	if (!front)
 		return 0;
+	index &= PLANE_EVENTS - 1;
+	if (subject)
+		subject_was = subject->busy;
 	if (file)
-		kept = bpf_inode_storage_get(&file_caches, file->f_inode, 0, 0);
-	subject_was = subject->cache.busy;
-	if (kept)
-		file_was = kept->busy;
+		file_was = file->busy;
+	read_in_order(&any);
+	words = front->words;
+#pragma clang loop unroll(disable)
+	for (i = 0; i < PLANE_WORDS && i < words; i++) {
+		left = front->acting[index][i];
+		by_subject = left;
+		by_file = left;
+		if (subject)
+			by_subject &= subject->vector[i];
+		if (file)
+			by_file &= file->vector[i];
+		any_by_subject |= by_subject;
+		any_by_file |= by_file;
+		any |= by_subject & by_file;
+	}
+	if (any)
+		return 0;
+	if (subject && !any_by_subject && subject->generation == front->generation)
+		note_nothing(&subject->busy, subject_was, &subject->nothing, index);
+	if (file && !any_by_file && file->generation == front->generation)
+		note_nothing(&file->busy, file_was, &file->nothing, index);
+	return 1;
+}
+
+/*
+ * Whether nothing can come of an event (a constant) of the current process, on `file` if there is one.
+ *
+ * What is read of a cache counts if its number was even before and is the same behind. What is read of
+ * `front` is of one set: the host takes its generation away before it replaces the set, which waits for
+ * every program that has seen it, and writes the next one's only then.
+ */
+static __always_inline int comes_to_nothing(struct plane_front *front, __u32 index,
+					    struct file *file)
+{
+	__u64 order = 0, generation, renames, mounts;
+	__u32 subject_was = 0, file_was = 0, by;
+	struct subject_cache *of_subject = 0;
+	struct file_cache *of_file = 0;
+	struct task_struct *task;
+	struct subject *subject;
+	int nothing;
+
+	generation = front->generation;
+	if (!generation)
+		return 0;
 	read_in_order(&order);
-	says = kept_says(subject, kept, index);
-	if (!says)
+	by = front->by[index];
+	if (!by)
+		return 1;
+	if (file && by & PLANE_BY_FILE) {
+		renames = sequence(settings.rename_lock);
+		mounts = sequence(settings.mount_lock);
+		of_file = bpf_inode_storage_get(&file_caches, file->f_inode, 0, 0);
+		if (of_file) {
+			file_was = of_file->busy;
+			read_in_order(&order);
+			if (file_was & 1 || of_file->generation != generation ||
+			    !holds_for_file(&of_file->of, file, renames, mounts))
+				of_file = 0;
+		}
+		if (of_file && of_file->nothing & 1ULL << index) {
+			read_in_order(&order);
+			return of_file->busy == file_was;
+		}
+	}
+	if (by & PLANE_BY_SUBJECT) {
+		task = bpf_get_current_task_btf();
+		subject = bpf_task_storage_get(&subjects, task->group_leader, 0, 0);
+		if (subject) {
+			of_subject = &subject->cache;
+			subject_was = of_subject->busy;
+			read_in_order(&order);
+			if (subject_was & 1 || of_subject->generation != generation ||
+			    (by & PLANE_BY_MARKS && of_subject->marks | subject->marks.bits) ||
+			    !holds_for_subject(subject, task))
+				of_subject = 0;
+		}
+		if (of_subject && of_subject->nothing & 1ULL << index) {
+			read_in_order(&order);
+			return of_subject->busy == subject_was;
+		}
+	}
+	if (!of_subject && !of_file)
 		return 0;
-	if (says & KEPT_BY_SUBJECT && (subject_was & 1 || !same_subject(subject, task)))
-		return 0;
-	if (says & KEPT_BY_FILE && (!kept || file_was & 1 || !file_state(&now, file) ||
-				    !same_file(&kept->of, &now)))
-		return 0;
+	nothing = leaves_nothing(front, of_subject, of_file, index);
 	read_in_order(&order);
-	return (!(says & KEPT_BY_SUBJECT) || subject->cache.busy == subject_was) &&
-	       (!(says & KEPT_BY_FILE) || !kept || kept->busy == file_was);
+	return nothing && (!of_subject || of_subject->busy == subject_was) &&
+	       (!of_file || of_file->busy == file_was);
 }
 
 #endif

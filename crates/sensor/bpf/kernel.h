@@ -237,6 +237,11 @@ struct super_block {
 	struct list_head s_mounts; /* until Linux 6.16 */
 };
 
+/* What a seqlock_t begins with. */
+struct seqcount {
+	unsigned int sequence;
+};
+
 struct inode {
 	unsigned short i_mode;
 	kuid_t i_uid;

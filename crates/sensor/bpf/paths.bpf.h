@@ -156,12 +156,22 @@ static __always_inline void walk_from(struct walking *walking, struct dentry *de
 	bpf_loop(WALK_STEPS, walk_up, walking, 0);
 }
 
+/* Reads as a field is read, without a call (Linux 6.2). */
+extern void *bpf_rdonly_cast(const void *object, __u32 type) __ksym __weak;
+
+/* The sequence number of a lock of the kernel's, which it begins with; odd while somebody holds it. */
 static __always_inline __u64 sequence(__u64 lock)
 {
-	__u32 now = 1;
+	__u32 now;
 
-	if (lock)
-		bpf_probe_read_kernel(&now, sizeof(now), (void *)lock);
+	if (!lock)
+		return 1;
+	if (bpf_ksym_exists(bpf_rdonly_cast))
+		return ((struct seqcount *)bpf_rdonly_cast((void *)lock,
+							   bpf_core_type_id_kernel(struct seqcount)))
+			->sequence;
+	if (bpf_probe_read_kernel(&now, sizeof(now), (void *)lock))
+		return 1;
 	return now;
 }
 

@@ -61,7 +61,9 @@ struct work {
 	__u32 unused;
 	struct rules_room room;
 	struct facts facts;
-	struct plane_record shape[0]; /* none: puts the record into the type information */
+	/* None of these: they put what the host reads and writes into the type information. */
+	struct plane_record record[0];
+	struct rules_header header[0];
 };
 
 struct {
@@ -77,13 +79,13 @@ struct {
 	__type(value, struct plane_shared);
 } plane_shared SEC(".maps");
 
-/* Who wants an event: enum plane_want. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, PLANE_EVENTS);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __u32);
-} wants SEC(".maps");
+	__type(value, struct plane_front);
+} plane_front SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
@@ -112,6 +114,13 @@ struct {
 #include "paths.bpf.h"
 #include "subject.bpf.h"
 #include "kept.bpf.h"
+
+static __always_inline struct plane_front *plane_front_page(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&plane_front, &zero);
+}
 
 static __always_inline struct plane_losses *plane_losses_of(struct plane_shared *page, __u32 cpu)
 {
@@ -181,20 +190,23 @@ static __always_inline void facts_number(struct facts *f, __u32 place, __u64 val
 static __always_inline struct facts *facts_begin_event(__u32 index, __u16 event, int ret,
 							struct file *file)
 {
-	__u32 *want = bpf_map_lookup_elem(&wants, &index);
-	struct task_struct *task, *leader;
+	struct plane_front *front = plane_front_page();
+	struct task_struct *task;
 	const struct cred *cred;
 	struct facts *f;
+	__u32 want;
 
-	if (!want || !*want || ret)
+	if (!front || ret)
+		return 0;
+	want = front->want[index];
+	if (!want)
+		return 0;
+	if (want & PLANE_RULE && comes_to_nothing(front, index, file))
 		return 0;
 	task = bpf_get_current_task_btf();
 	if (task->flags & PF_KTHREAD)
 		return 0;
-	leader = task->group_leader;
-	if (*want & PLANE_RULE && comes_to_nothing(task, leader, index, file))
-		return 0;
-	if (bpf_task_storage_get(&own, leader, 0, 0))
+	if (bpf_task_storage_get(&own, task->group_leader, 0, 0))
 		return 0;
 	f = facts_take();
 	if (!f) {
@@ -409,16 +421,17 @@ static __always_inline int facts_judge(struct facts *f, struct file_cache *cache
 {
 	struct work *work = (void *)f - __builtin_offsetof(struct work, facts);
 	struct outcome *out = &work->room.out;
-	__u32 index = f->index, *want = bpf_map_lookup_elem(&wants, &index);
+	struct plane_front *front = plane_front_page();
+	__u32 want = front ? front->want[bounded(f->index, PLANE_EVENTS - 1)] : 0;
 	int denied;
 
-	if (want && *want & PLANE_RULE)
+	if (want & PLANE_RULE)
 		judge(f, &work->room, cache);
 	if (f->state & FACTS_DONE && out->flags & RULED_DENY) {
 		out->flags = (out->flags & ~RULED_DENY) | RULED_WOULD_DENY;
 		out->would_deny = out->deny;
 	}
-	if (!out->generation && want && *want & PLANE_TELL)
+	if (!out->generation && want & PLANE_TELL)
 		out->tell = ~0ULL;
 	if (out->subject_marks && !(out->flags & RULED_DENY))
 		judge_marks(f, &work->room);

@@ -78,6 +78,35 @@ enum plane_want {
 	PLANE_RULE = 2, /* rules decide it */
 };
 
+/* Words of a vector of clauses: as many bits as a set of rules has clauses at most. */
+#define PLANE_WORDS 32
+
+/* What the clauses of an event that act need to know, besides the event's own arguments; 0: there are none. */
+enum plane_by {
+	PLANE_BY_ARGUMENTS = 1, /* always set where there are some */
+	PLANE_BY_SUBJECT = 2,	/* something of the process, */
+	PLANE_BY_MARKS = 4,	/* its marks too */
+	PLANE_BY_FILE = 8,	/* something of the file, and not its marks */
+};
+
+/*
+ * What every program looks at first, in a page that the host has mapped: who wants which event, and of
+ * the set of rules in force what it takes to see that nothing can come of an event. By the events'
+ * places in Event::ALL.
+ */
+struct plane_front {
+	/*
+	 * Of the set that `by` and `acting` are of. 0 while the host replaces it: programs then look at the
+	 * set itself, and no more at what is below.
+	 */
+	__u64 generation;
+	__u32 words; /* of a vector */
+	__u32 unused;
+	__u32 want[PLANE_EVENTS];		  /* enum plane_want */
+	__u32 by[PLANE_EVENTS];			  /* enum plane_by */
+	__u64 acting[PLANE_EVENTS][PLANE_WORDS]; /* the clauses that deny, mark or tell */
+};
+
 /* What the loader says once, before the programs are loaded. */
 struct plane_settings {
 	__u32 pidfs_keys;      /* as in struct process_settings */
@@ -94,10 +123,7 @@ enum subject_flags {
 	SUBJECT_EXE = 1, /* exe is its program's path */
 };
 
-/* Words of a vector of clauses: as many bits as a set of rules has clauses at most. */
-#define SUBJECT_WORDS 32
-
-/* What rules made of a subject, and of what; owned by rules.bpf.h. */
+/* What rules made of a subject, and of what; owned by kept.bpf.h. */
 struct subject_cache {
 	__u64 generation; /* 0: nothing */
 	__u64 marks;
@@ -105,8 +131,9 @@ struct subject_cache {
 	__u32 uid;
 	__u32 gid;
 	__u32 execs;
-	__u32 busy; /* somebody writes it */
-	__u64 vector[SUBJECT_WORDS];
+	__u32 busy;    /* odd: somebody writes it */
+	__u64 nothing; /* a bit per event: no clause that acts is left by the subject alone */
+	__u64 vector[PLANE_WORDS];
 };
 
 /* What is remembered of a process, at the task of its first thread. */

@@ -58,6 +58,7 @@ struct file_cache {
 	__u64 generation; /* 0: nothing */
 	__u64 marks;
 	struct file_state of;
+	__u64 nothing; /* a bit per event: no clause that acts is left by the file alone */
 	__u64 vector[RULES_WORDS];
 };
 

@@ -110,11 +110,9 @@ pub struct Plane {
     programs: load::Loaded,
     trials: Vec<Trial>,
     reader: Reader<KINDS, SLOTS>,
-    wants: MapHandle,
     subjects: MapHandle,
     own: MapHandle,
-    rules: MapHandle,
-    wanted: [u32; KINDS],
+    rules: rules::Rules,
     /// Where programs of control groups are attached; without one at the root.
     group: Option<OwnedFd>,
     /// Keeps the maps that all programs share.
@@ -156,11 +154,10 @@ impl Plane {
             programs: load::Loaded::default(),
             trials: Vec::new(),
             reader,
-            wants: map("wants")?,
             subjects: map("subjects")?,
             own: map("own")?,
-            rules: map("rules")?,
-            wanted: [0; KINDS],
+            rules: rules::Rules::new(map("rules")?, &map("plane_front")?)
+                .map_err(call("cannot map what the BPF programs look at first"))?,
             group: None,
             base,
         };
@@ -217,7 +214,7 @@ impl Plane {
             told | ruled
         };
         for &event in Event::ALL {
-            self.set_want(event, want(event))?;
+            self.rules.set_want(event.index(), want(event));
         }
         let wanted: Vec<bool> = self.programs.events().map(|event| want(event) != 0).collect();
         self.attached.retain(|(place, _)| wanted.get(*place) == Some(&true));
@@ -226,18 +223,6 @@ impl Plane {
             if self.attached.iter().all(|(attached, _)| *attached != place) {
                 self.attached.push((place, self.programs.attach(place, group)?));
             }
-        }
-        Ok(())
-    }
-
-    fn set_want(&mut self, event: Event, want: u32) -> io::Result<()> {
-        let Some(known) = self.wanted.get_mut(event.index()) else { return Ok(()) };
-        if *known != want {
-            let index = u32::try_from(event.index()).map_err(io::Error::other)?;
-            self.wants
-                .update(&index.to_ne_bytes(), &want.to_ne_bytes(), MapFlags::ANY)
-                .map_err(io::Error::other)?;
-            *known = want;
         }
         Ok(())
     }
@@ -319,7 +304,7 @@ impl Plane {
     ///
     /// As [`rules::replace`]; the set before is then in force still.
     pub fn set_rules(&mut self, image: &[u8]) -> io::Result<()> {
-        rules::replace(&mut self.rules, image)
+        self.rules.replace(image)
     }
 
     /// Takes the rules away. Of an event that somebody wants to be told of everybody is told then.
@@ -328,7 +313,7 @@ impl Plane {
     ///
     /// Whatever the kernel says.
     pub fn clear_rules(&mut self) -> io::Result<()> {
-        rules::clear(&mut self.rules)
+        self.rules.clear()
     }
 }
 

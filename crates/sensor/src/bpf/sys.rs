@@ -109,6 +109,37 @@ impl<const KINDS: usize, const SLOTS: usize> SharedPage<KINDS, SLOTS> {
     }
 }
 
+/// What the programs of the second plane look at first, as `plane_record.h` has it. Made of atomics only, as
+/// [`Shared`] is.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Front<const EVENTS: usize, const WORDS: usize> {
+    pub(crate) generation: AtomicU64,
+    pub(crate) words: AtomicU32,
+    unused: AtomicU32,
+    pub(crate) want: [AtomicU32; EVENTS],
+    pub(crate) by: [AtomicU32; EVENTS],
+    pub(crate) acting: [[AtomicU64; WORDS]; EVENTS],
+}
+
+/// The pages that hold it.
+#[derive(Debug)]
+pub(crate) struct FrontPage<const EVENTS: usize, const WORDS: usize>(Mapping);
+
+impl<const EVENTS: usize, const WORDS: usize> FrontPage<EVENTS, WORDS> {
+    /// Maps the array that holds it.
+    pub(crate) fn map(array: BorrowedFd<'_>) -> io::Result<Self> {
+        let len = size_of::<Front<EVENTS, WORDS>>().next_multiple_of(rustix::param::page_size());
+        Ok(Self(Mapping::new(array, 0, len, ProtFlags::READ | ProtFlags::WRITE)?))
+    }
+
+    pub(crate) fn get(&self) -> &Front<EVENTS, WORDS> {
+        // SAFETY: `map` mapped as many bytes, aligned to a page, as long as `self`; `Front` is made of
+        // atomics only, so that the programs read it meanwhile is no data race.
+        unsafe { self.0.start.cast().as_ref() }
+    }
+}
+
 /// Set in a record's length while it is being written.
 const BUSY: u32 = 1 << 31;
 /// Set in a record's length if it is to be skipped.

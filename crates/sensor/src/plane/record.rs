@@ -194,8 +194,8 @@ mod tests {
     use libbpf_rs::btf::{Btf, HasSize, types};
     use proptest::prelude::*;
 
-    use super::super::subject;
     use super::super::{KINDS, SLOTS};
+    use super::super::{rules, subject};
     use super::*;
     use crate::bpf::sys;
 
@@ -270,6 +270,10 @@ mod tests {
         );
         same!(&btf, "plane_shared", Shared, wake_at, losses);
         same!(&btf, "plane_losses", Losses, lost);
+        same!(&btf, "plane_front", rules::Page, generation, words, want, by, acting);
+        same!(&btf, "rules_header", rules::RawHeader, magic, generation, words, events);
+        same!(&btf, "rules_event", rules::RawEvent, vector_at, numbers, tables, acting_at);
+        assert_eq!(size(&btf, "plane_front"), size_of::<rules::Page>());
         assert_eq!(size(&btf, "plane_record"), LEN);
         assert_eq!(size(&btf, "plane_shared"), size_of::<Shared>());
         assert_eq!(size(&btf, "plane_losses"), size_of::<Losses>());

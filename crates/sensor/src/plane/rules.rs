@@ -4,20 +4,130 @@
 //! programs find it through the one entry of another map, so replacing a set is one call: whatever began
 //! before is judged by the old set, whatever begins after it returned by the new one, and nothing by
 //! neither.
+//!
+//! Most events come to nothing, which the programs see from one page that they look at first (`struct
+//! plane_front`). It is of the set whose generation it names. Before a set is replaced the page is made to name none, so
+//! that what is seen there is only ever of one set; the call that replaces it waits for whoever has seen another.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
+use std::sync::atomic::Ordering;
 
 use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle, MapType};
 use libbpf_sys::{BPF_F_INNER_MAP, bpf_map_create_opts};
+use zerocopy::{FromBytes, Immutable, KnownLayout};
+
+use crate::bpf::sys::{Front, FrontPage};
 
 /// Bytes of a page of an image (`rules.h`: `RULES_PAGE`).
 pub const PAGE: usize = 4096;
 /// Most pages of an image (`rules.h`: `RULES_PAGES`).
 pub const PAGES: usize = 4096;
+/// Events that there is room for (`plane_record.h`: `PLANE_EVENTS`).
+const EVENTS: usize = super::KINDS;
+/// Words of a vector of clauses (`plane_record.h`: `PLANE_WORDS`).
+const WORDS: usize = 32;
+
+/// The page that programs look at first.
+pub(super) type Page = Front<EVENTS, WORDS>;
 
 /// The place of the one entry.
 const ENTRY: [u8; 4] = [0; 4];
+
+/// `enum plane_by`.
+mod by {
+    pub(super) const ARGUMENTS: u32 = 1;
+    pub(super) const SUBJECT: u32 = 2;
+    pub(super) const MARKS: u32 = 4;
+    pub(super) const FILE: u32 = 8;
+}
+
+/// `rules.h`: what depends on the subject alone, and on an object that is a file.
+mod depends {
+    pub(super) const SUBJECT_NUMBERS: u32 = 0x00c03;
+    pub(super) const SUBJECT_TABLES: u32 = 0x143;
+    pub(super) const OBJECT_NUMBERS: u32 = 0x01030;
+    pub(super) const OBJECT_TABLES: u32 = 0x204;
+    pub(super) const SUBJECT_MARKS: u32 = 1 << 8;
+    pub(super) const OBJECT_MARKS: u32 = 1 << 9;
+}
+
+/// `struct rules_event`.
+#[derive(Debug, Clone, Copy, FromBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub(super) struct RawEvent {
+    pub(super) vector_at: u32,
+    pub(super) numbers: u32,
+    pub(super) tables: u32,
+    pub(super) acting_at: u32,
+}
+
+/// `struct rules_header`, up to its events.
+#[derive(Debug, FromBytes, KnownLayout, Immutable)]
+#[repr(C)]
+pub(super) struct RawHeader {
+    pub(super) magic: u64,
+    pub(super) generation: u64,
+    unused: [u32; 4],
+    pub(super) words: u32,
+    unused_too: [u32; 11],
+    inherited: u64,
+    seconds: [u32; 8],
+    since: [u64; 64],
+    pub(super) events: [RawEvent; EVENTS],
+}
+
+/// The set in force, and the page by which programs see that an event comes to nothing.
+#[derive(Debug)]
+pub(super) struct Rules {
+    set: MapHandle,
+    front: FrontPage<EVENTS, WORDS>,
+}
+
+impl Rules {
+    /// `set` leads to the image, `front` holds the page.
+    pub(super) fn new(set: MapHandle, front: &MapHandle) -> io::Result<Self> {
+        Ok(Self { set, front: FrontPage::map(front.as_fd())? })
+    }
+
+    /// Who wants the event at this place (`enum plane_want`).
+    pub(super) fn set_want(&self, event: usize, want: u32) {
+        if let Some(place) = self.front.get().want.get(event) {
+            place.store(want, Ordering::Release);
+        }
+    }
+
+    /// As [`replace`].
+    ///
+    /// # Errors
+    ///
+    /// As [`replace`]; `InvalidInput` also if the image has not the vectors that it names.
+    pub(super) fn replace(&mut self, image: &[u8]) -> io::Result<()> {
+        let acting = Acting::read(image).ok_or_else(|| {
+            io::Error::new(io::ErrorKind::InvalidInput, "an image whose vectors are not in it")
+        })?;
+        let before = self.front.get().generation.swap(0, Ordering::SeqCst);
+        let replaced = replace(&mut self.set, image);
+        match &replaced {
+            Ok(()) => acting.show(self.front.get()),
+            Err(_) => self.front.get().generation.store(before, Ordering::Release),
+        }
+        replaced
+    }
+
+    /// Takes the set in force away: the programs decide nothing and filter nothing.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the kernel says. That there was no set is none.
+    pub(super) fn clear(&mut self) -> io::Result<()> {
+        self.front.get().generation.store(0, Ordering::SeqCst);
+        match self.set.delete(&ENTRY) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            other => other.map_err(io::Error::other),
+        }
+    }
+}
 
 /// Makes `image` the set in force in the programs that share `rules`.
 ///
@@ -51,14 +161,61 @@ pub fn replace(rules: &mut MapHandle, image: &[u8]) -> io::Result<()> {
     rules.update(&ENTRY, &set, MapFlags::ANY).map_err(io::Error::other)
 }
 
-/// Takes the set in force away: the programs decide nothing and filter nothing.
-///
-/// # Errors
-///
-/// Whatever the kernel says. That there was no set is none.
-pub fn clear(rules: &mut MapHandle) -> io::Result<()> {
-    match rules.delete(&ENTRY) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        other => other.map_err(io::Error::other),
+/// What of an image the programs look at first.
+struct Acting {
+    generation: u64,
+    words: u32,
+    events: [(u32, [u64; WORDS]); EVENTS],
+}
+
+impl Acting {
+    /// `None` if a vector lies outside of the image.
+    fn read(image: &[u8]) -> Option<Self> {
+        let (header, _) = RawHeader::read_from_prefix(image).ok()?;
+        let words = usize::try_from(header.words).ok().filter(|&words| words <= WORDS)?;
+        let mut events = [(0, [0; WORDS]); EVENTS];
+        for (event, (by, vector)) in header.events.iter().zip(&mut events) {
+            if event.acting_at == 0 {
+                continue;
+            }
+            *by = event.by();
+            let bytes = image.get(event.acting_at as usize..)?.get(..words * 8)?;
+            for (word, bytes) in vector.iter_mut().zip(bytes.chunks_exact(8)) {
+                *word = u64::from_ne_bytes(bytes.try_into().ok()?);
+            }
+        }
+        Some(Self { generation: header.generation, words: header.words, events })
+    }
+
+    /// Has the programs look at it, who look at nothing there before.
+    fn show(&self, front: &Page) {
+        front.words.store(self.words, Ordering::Relaxed);
+        for ((by, vector), (place, acting)) in
+            self.events.iter().zip(front.by.iter().zip(&front.acting))
+        {
+            place.store(*by, Ordering::Relaxed);
+            for (word, place) in vector.iter().zip(acting) {
+                place.store(*word, Ordering::Relaxed);
+            }
+        }
+        front.generation.store(self.generation, Ordering::Release);
+    }
+}
+
+impl RawEvent {
+    /// What its clauses need to know (`enum plane_by`).
+    fn by(self) -> u32 {
+        let numbers = |mask| self.numbers & mask != 0;
+        let tables = |mask| self.tables & mask != 0;
+        let file = numbers(depends::OBJECT_NUMBERS) || tables(depends::OBJECT_TABLES);
+        [
+            (true, by::ARGUMENTS),
+            (numbers(depends::SUBJECT_NUMBERS) || tables(depends::SUBJECT_TABLES), by::SUBJECT),
+            (tables(depends::SUBJECT_MARKS), by::MARKS),
+            (file && !tables(depends::OBJECT_MARKS), by::FILE),
+        ]
+        .into_iter()
+        .filter_map(|(so, bit)| so.then_some(bit))
+        .fold(0, |all, bit| all | bit)
     }
 }
