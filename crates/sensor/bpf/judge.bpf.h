@@ -184,6 +184,7 @@ __noinline int judge_subject(struct facts *f, struct rules_room *room)
 		    cache->gid == f->numbers[PLACE_SUBJECT_GID] && cache->execs == subject->execs) {
 			rules_keep(room, vector(cache->vector));
 			read_in_order(&room->value[1]);
+			room->subject_was = sequence;
 			return cache->busy == sequence;
 		}
 	}
@@ -210,6 +211,7 @@ __noinline int judge_subject(struct facts *f, struct rules_room *room)
 	cache->gid = f->numbers[PLACE_SUBJECT_GID];
 	cache->execs = room->execs;
 	cache->nothing = 0;
+	__builtin_memset(cache->quiet, 0, sizeof(cache->quiet));
 	rules_copy(vector(cache->vector), vector(room->v), room->words);
 	give_cache_back(&cache->busy);
 	return 1;
@@ -275,7 +277,9 @@ static __always_inline int judge_once(struct facts *f, struct rules_room *room,
 	tables = room->tables;
 	rules_copy(vector(room->kept), vector(room->v), room->words);
 	room->left = 1;
-	if ((numbers & RULES_SUBJECT_NUMBERS || tables & RULES_SUBJECT_TABLES) &&
+	/* What is kept of the endpoint is kept at the subject. */
+	if ((numbers & RULES_SUBJECT_NUMBERS || tables & RULES_SUBJECT_TABLES ||
+	     f->state & FACTS_QUIET) &&
 	    !judge_subject(f, room))
 		return 0;
 	if (room->left && (numbers & RULES_OBJECT_NUMBERS || tables & RULES_OBJECT_TABLES) &&
@@ -308,6 +312,7 @@ __noinline int judge(struct facts *f, struct rules_room *room, struct file_cache
 		return 0;
 	room->cached = 1;
 	room->keeps = 0;
+	room->subject_was = 1;
 #pragma clang loop unroll(disable)
 	for (try = 0; try < JUDGE_TRIES; try++) {
 		if (judge_once(f, room, cache))

@@ -18,7 +18,8 @@
  * Most events come to nothing, and mostly that follows from what is kept: no clause that would act (deny,
  * mark, tell) is left by the file, or the subject, or both, whatever else there is to say of the event. So
  * that is looked at first, before any fact is put down (comes_to_nothing); and where the file or the subject
- * alone leaves none, that is kept too, a bit per event.
+ * alone leaves none, that is kept too, a bit per event. With a few endpoints of a process nothing came of
+ * an event for all that there is to say of it: these are kept beside the process.
  */
 #ifndef OUTRIGGER_KEPT_BPF_H
 #define OUTRIGGER_KEPT_BPF_H
@@ -227,15 +228,54 @@ __noinline int leaves_nothing(struct plane_front *front, struct subject_cache *s
 	return 1;
 }
 
+/* What an event's endpoint is, besides its address: the event by its index, and what the socket is. */
+static __always_inline __u64 endpoint_kind(__u32 index, __u32 family, __be16 port, __u32 protocol,
+					   __u32 type)
+{
+	return (__u64)port << 48 | (__u64)(__u16)protocol << 32 | (__u64)(__u8)type << 24 |
+	       (__u64)(__u8)family << 16 | (index + 1);
+}
+
+/* Its place among those that are kept, if it is. */
+static __always_inline struct endpoint *place_of(struct subject_cache *cache, struct endpoint *to)
+{
+	__u64 at = to->kind >> 48 ^ to->kind >> 56 ^ to->address[1] >> 32 ^ to->address[1] >> 56;
+
+	return &cache->quiet[within(at, SUBJECT_ENDPOINTS - 1)];
+}
+
+static __always_inline int same_endpoint(struct endpoint *a, struct endpoint *b)
+{
+	return a->kind == b->kind && a->address[0] == b->address[0] &&
+	       a->address[1] == b->address[1];
+}
+
 /*
- * Whether nothing can come of an event (a constant) of the current process, on `file` if there is one.
+ * Keeps that nothing came of an event with an endpoint, by a subject of which what was kept had the number
+ * `was`: unless that was written since.
+ */
+static __always_inline void keep_endpoint(struct endpoint *to, __u32 was)
+{
+	struct task_struct *leader = bpf_get_current_task_btf()->group_leader;
+	struct subject *subject = bpf_task_storage_get(&subjects, leader, 0, 0);
+
+	if (!subject || was & 1 ||
+	    __sync_val_compare_and_swap(&subject->cache.busy, was, was + 1) != was)
+		return;
+	*place_of(&subject->cache, to) = *to;
+	give_cache_back(&subject->cache.busy);
+}
+
+/*
+ * Whether nothing can come of an event (a constant) of the current process, on `file` if there is one, or
+ * with the endpoint `to` if it has one.
  *
  * What is read of a cache counts if its number was even before and is the same behind. What is read of
  * `front` is of one set: the host takes its generation away before it replaces the set, which waits for
  * every program that has seen it, and writes the next one's only then.
  */
 static __always_inline int comes_to_nothing(struct plane_front *front, __u32 index,
-					    struct file *file)
+					    struct file *file, struct endpoint *to)
 {
 	__u64 order = 0, generation, renames, mounts;
 	__u32 subject_was = 0, file_was = 0, by;
@@ -268,7 +308,7 @@ static __always_inline int comes_to_nothing(struct plane_front *front, __u32 ind
 			return of_file->busy == file_was;
 		}
 	}
-	if (by & PLANE_BY_SUBJECT) {
+	if (by & PLANE_BY_SUBJECT || to) {
 		task = bpf_get_current_task_btf();
 		subject = bpf_task_storage_get(&subjects, task->group_leader, 0, 0);
 		if (subject) {
@@ -280,7 +320,9 @@ static __always_inline int comes_to_nothing(struct plane_front *front, __u32 ind
 			    !holds_for_subject(subject, task))
 				of_subject = 0;
 		}
-		if (of_subject && of_subject->nothing & 1ULL << index) {
+		if (of_subject &&
+		    (of_subject->nothing & 1ULL << index ||
+		     (to && same_endpoint(place_of(of_subject, to), to)))) {
 			read_in_order(&order);
 			return of_subject->busy == subject_was;
 		}

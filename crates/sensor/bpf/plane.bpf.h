@@ -188,7 +188,8 @@ static __always_inline void facts_number(struct facts *f, __u32 place, __u64 val
 }
 
 static __always_inline struct facts *facts_begin_event(__u32 index, __u16 event, int ret,
-							struct file *file)
+							struct file *file,
+							struct endpoint *to)
 {
 	struct plane_front *front = plane_front_page();
 	struct task_struct *task;
@@ -201,7 +202,7 @@ static __always_inline struct facts *facts_begin_event(__u32 index, __u16 event,
 	want = front->want[index];
 	if (!want)
 		return 0;
-	if (want & PLANE_RULE && comes_to_nothing(front, index, file))
+	if (want & PLANE_RULE && comes_to_nothing(front, index, file, to))
 		return 0;
 	task = bpf_get_current_task_btf();
 	if (task->flags & PF_KTHREAD)
@@ -223,11 +224,11 @@ static __always_inline struct facts *facts_begin_event(__u32 index, __u16 event,
 }
 
 /* Takes the facts of an event of the current process; NULL if there is nothing to do. */
-#define facts_begin(name, ret) facts_begin_event(EVENT_##name, NUMBER_##name, ret, 0)
+#define facts_begin(name, ret) facts_begin_event(EVENT_##name, NUMBER_##name, ret, 0, 0)
 
 /* The same where the object is an open file, of which what rules make is kept. */
 #define facts_begin_file(name, file, ret)                                                          \
-	facts_of_file(facts_begin_event(EVENT_##name, NUMBER_##name, ret, file), file)
+	facts_of_file(facts_begin_event(EVENT_##name, NUMBER_##name, ret, file, 0), file)
 
 /* The object is a file with this name; `mnt` is the mount that it was found by, NULL if unknown. */
 static __always_inline void facts_path(struct facts *f, const struct vfsmount *mnt,
@@ -360,6 +361,21 @@ static __always_inline void facts_address(struct facts *f, __u16 family, const v
 	f->has |= 1ULL << 32;
 }
 
+/*
+ * The same with an endpoint, whose family, port, protocol and type `to->kind` has: that nothing comes of the
+ * event is kept by it, so there is nothing else to say of the event.
+ */
+static __always_inline void facts_endpoint(struct facts *f, struct endpoint *to)
+{
+	facts_number(f, PLACE_FAMILY, (__u8)(to->kind >> 16));
+	facts_number(f, PLACE_PORT, __builtin_bswap16(to->kind >> 48));
+	facts_number(f, PLACE_VALUE0, (__u16)(to->kind >> 32));
+	facts_number(f, PLACE_VALUE1, (__u8)(to->kind >> 24));
+	__builtin_memcpy(f->address, to->address, sizeof(f->address));
+	f->has |= 1ULL << FACTS_ADDRESS;
+	f->state |= FACTS_QUIET;
+}
+
 /* The same of a struct sockaddr in the kernel's memory, with its length. */
 static __always_inline void facts_sockaddr(struct facts *f, const void *address, int len)
 {
@@ -450,6 +466,20 @@ static __always_inline int facts_end(struct facts *f)
 {
 	int result = facts_judge(f, 0);
 
+	facts_give_back(f);
+	return result;
+}
+
+/* The same of an event with an endpoint (facts_endpoint). */
+static __always_inline int facts_end_with(struct facts *f, struct endpoint *to)
+{
+	struct work *work = (void *)f - __builtin_offsetof(struct work, facts);
+	struct outcome *out = &work->room.out;
+	int result = facts_judge(f, 0);
+
+	if (out->generation && !out->tell && !out->subject_marks && !out->object_marks &&
+	    !(out->flags & ~RULED_ALLOW))
+		keep_endpoint(to, work->room.subject_was);
 	facts_give_back(f);
 	return result;
 }

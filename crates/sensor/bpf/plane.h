@@ -61,6 +61,7 @@ enum facts_state {
 	FACTS_STABLE = 4,  /* nothing was renamed or mounted while they were walked */
 	FACTS_DONE = 8,	   /* it has happened: it cannot be refused any more */
 	FACTS_KEPT = 16,   /* what rules make of the file can be kept at its inode */
+	FACTS_QUIET = 32,  /* that rules make nothing of the endpoint can be kept at the process */
 };
 
 /* A walk from a file up to the root of the mounts. */

@@ -123,6 +123,15 @@ enum subject_flags {
 	SUBJECT_EXE = 1, /* exe is its program's path */
 };
 
+/* Where an event goes to, or whence it comes; what its arguments are. */
+struct endpoint {
+	__u64 kind;	  /* endpoint_kind(); 0: none */
+	__u64 address[2]; /* as facts.address has it */
+};
+
+/* Endpoints that are kept of a process: a power of two. */
+#define SUBJECT_ENDPOINTS 4
+
 /* What rules made of a subject, and of what; owned by kept.bpf.h. */
 struct subject_cache {
 	__u64 generation; /* 0: nothing */
@@ -134,6 +143,7 @@ struct subject_cache {
 	__u32 busy;    /* odd: somebody writes it */
 	__u64 nothing; /* a bit per event: no clause that acts is left by the subject alone */
 	__u64 vector[PLANE_WORDS];
+	struct endpoint quiet[SUBJECT_ENDPOINTS]; /* with these nothing came of an event */
 };
 
 /* What is remembered of a process, at the task of its first thread. */

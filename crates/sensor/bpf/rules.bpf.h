@@ -85,6 +85,7 @@ struct rules_room {
 	__u32 cached; /* whether what is kept of subjects and files is used */
 	__u32 keeps;  /* what the file comes to could be kept, had it room */
 	__u32 execs;
+	__u32 subject_was; /* the number of what is kept of the subject, which was used; odd: none was */
 };
 
 /* One evaluation: what its steps need. Lies on the stack. */

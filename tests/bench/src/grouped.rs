@@ -24,11 +24,13 @@ pub(crate) struct Grouped {
     plane: Plane,
     group: PathBuf,
     before: PathBuf,
+    denies: bool,
 }
 
 impl Grouped {
-    /// Moves this process to a group of its own and puts the rules in force there.
-    pub(crate) fn start() -> Result<Self> {
+    /// Moves this process to a group of its own and has rules decide there: on connecting, or else on binding alone,
+    /// so that its program is called where a socket connects and has nothing to do.
+    pub(crate) fn start(connecting: bool) -> Result<Self> {
         let mounts = fs::read_to_string("/proc/self/mounts")?;
         let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
         let root = mounts.find(|mount| mount.get(2) == Some(&"cgroup2"));
@@ -49,10 +51,15 @@ impl Grouped {
             connect.ruled
         );
         fs::create_dir(&group)?;
-        let mut grouped = Self { plane, group, before };
+        let mut grouped = Self { plane, group, before, denies: connecting };
         fs::write(grouped.group.join("cgroup.procs"), "0")?;
         grouped.plane.set_group(File::open(&grouped.group)?.into());
-        let set = compile(&rules(), &key, 1, &MarkNames::default())?;
+        let set = compile(
+            &rules(if connecting { Event::NetConnect } else { Event::NetBind }),
+            &key,
+            1,
+            &MarkNames::default(),
+        )?;
         grouped.plane.set_rules(set.image.bytes())?;
         grouped.plane.attach(EventSet::EMPTY, EventSet::EMPTY.with(Event::NetConnect))?;
         Ok(grouped)
@@ -62,12 +69,12 @@ impl Grouped {
     ///
     /// # Errors
     ///
-    /// If they denied nothing: then what was measured is not what they cost.
+    /// If they denied nothing, or something that they are not about: then what was measured is not what they cost.
     pub(crate) fn end(self) -> Result<()> {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         let refused = socket.connect((Ipv4Addr::LOCALHOST, DENIED));
         let refused = refused.is_err_and(|error| error.raw_os_error() == Some(libc_eperm()));
-        ensure!(refused, "the rules in force denied nothing");
+        ensure!(refused == self.denies, "the rules in force: denied {refused}");
         Ok(())
     }
 }
@@ -84,21 +91,22 @@ const fn libc_eperm() -> i32 {
 }
 
 /// Rules by address, port, user and lineage, of which none applies to what is measured; and one that denies.
-fn rules() -> Vec<Rule> {
+fn rules(on: Event) -> Vec<Rule> {
     let here = Condition::Within(Cidr { address: IpAddr::V4(Ipv4Addr::LOCALHOST), prefix: 32 });
     let port = |port: u16| number(Number::Port, port.into());
-    let mut rules = vec![rule("denied".to_owned(), vec![here.clone(), port(DENIED)])];
+    let mut rules = vec![rule(on, "denied".to_owned(), vec![here.clone(), port(DENIED)])];
     for at in 0..EACH {
         let network = Cidr { address: Ipv4Addr::new(10, 0, 0, 0).into(), prefix: 8 + at };
         let program = format!("/usr/sbin/daemon-{at}");
         let descends = Condition::Descends { process: Process::Subject, program };
-        rules.push(rule(format!("address {at}"), vec![Condition::Within(network)]));
-        rules.push(rule(format!("port {at}"), vec![here.clone(), port(6000 + u16::from(at))]));
+        rules.push(rule(on, format!("address {at}"), vec![Condition::Within(network)]));
+        rules.push(rule(on, format!("port {at}"), vec![here.clone(), port(6000 + u16::from(at))]));
         rules.push(rule(
+            on,
             format!("user {at}"),
             vec![number(Number::SubjectUid, 1000 + u64::from(at)), here.clone()],
         ));
-        rules.push(rule(format!("lineage {at}"), vec![descends, here.clone()]));
+        rules.push(rule(on, format!("lineage {at}"), vec![descends, here.clone()]));
     }
     rules
 }
@@ -107,13 +115,13 @@ const fn number(place: Number, value: u64) -> Condition {
     Condition::Number { place, is: Comparison::Is, value }
 }
 
-fn rule(name: String, conditions: Vec<Condition>) -> Rule {
+fn rule(on: Event, name: String, conditions: Vec<Condition>) -> Rule {
     Rule {
         name,
         source: Source::Administrator,
         mode: Mode::Enforce,
         effect: Effect::Deny,
-        events: vec![Event::NetConnect],
+        events: vec![on],
         when: Condition::All(conditions),
     }
 }

@@ -42,8 +42,10 @@ enum Act {
     Spawn,
     /// Make a file of one byte, rename it, unlink it: four changes, of which the kernel merges two.
     Change,
-    /// Connect a socket of datagrams, which sends nothing.
+    /// Connect a socket of datagrams, which sends nothing, to one of two ports in turn.
     Connect,
+    /// The same, each time to another port.
+    ConnectAnew,
 }
 
 /// What is measured.
@@ -86,7 +88,12 @@ const PLANS: &[Plan] = &[
     base("fork_exec_none", Scenario::None, Act::Spawn),
     ratio("fork_exec_told", Scenario::Told, Act::Spawn, "fork_exec_none", 1.03),
     base("connect_none", Scenario::None, Act::Connect),
+    Plan { vs: Some("connect_none"), ..base("connect_called", Scenario::Called, Act::Connect) },
     Plan { vs: Some("connect_none"), ..base(RULED, Scenario::Ruled, Act::Connect) },
+    Plan {
+        vs: Some("connect_none"),
+        ..base("connect_ruled_anew", Scenario::Ruled, Act::ConnectAnew)
+    },
 ];
 
 /// Measures what is wanted, confined to one processor and not.
@@ -186,8 +193,12 @@ fn once(bench: &Bench, plan: &Plan) -> Result<Summary> {
             change_many(bench, OPENS)?
         }
         Act::Connect => {
-            connect_many(CONNECTIONS / 10)?;
-            connect_many(CONNECTIONS)?
+            connect_many(2, CONNECTIONS / 10)?;
+            connect_many(2, CONNECTIONS)?
+        }
+        Act::ConnectAnew => {
+            connect_many(1000, CONNECTIONS / 10)?;
+            connect_many(1000, CONNECTIONS)?
         }
     };
     running.end()?;
@@ -228,11 +239,11 @@ fn change_many(bench: &Bench, count: usize) -> Result<Histogram> {
     Ok(waits)
 }
 
-/// Each in turn to one of two ports, so that none is there already.
-fn connect_many(count: usize) -> Result<Histogram> {
+/// Each in turn to one of so many ports: of two, so that none is there already.
+fn connect_many(ports: u16, count: usize) -> Result<Histogram> {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     let mut waits = Histogram::default();
-    for port in [9001, 9002].into_iter().cycle().take(count) {
+    for port in (9001..9001 + ports).cycle().take(count) {
         let start = now();
         socket.connect((Ipv4Addr::LOCALHOST, port))?;
         waits.add(now() - start);

@@ -44,6 +44,8 @@ pub(crate) enum Scenario {
     Cached,
     /// One engine that is asked nothing and told of every process.
     Told,
+    /// Programs of a control group that have nothing to do where a socket connects: what the kernel takes to call one.
+    Called,
     /// Rules on connecting, by programs of a control group.
     Ruled,
 }
@@ -69,7 +71,8 @@ impl Scenario {
                 return Ok(Running::Floor { _responder: floor::start(&bench.volume, false)? });
             }
             Self::Watched => return Ok(Running::Watched(Watcher::start(&bench.volume)?)),
-            Self::Ruled => return Ok(Running::Grouped(Box::new(Grouped::start()?))),
+            Self::Called => return Ok(Running::Grouped(Box::new(Grouped::start(false)?))),
+            Self::Ruled => return Ok(Running::Grouped(Box::new(Grouped::start(true)?))),
             Self::Asked => protecting().uncached().engine(allow("one")),
             Self::AskedContent => {
                 protecting().uncached().engine(EngineSetup::faulty_reader("one", "allow"))

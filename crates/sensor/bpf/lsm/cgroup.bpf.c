@@ -15,71 +15,75 @@
 #define AF_INET 2
 #define AF_INET6 10
 
-static __always_inline void say_kind(struct facts *f, const struct bpf_sock_addr *of)
+static __always_inline int decide(__u32 index, __u16 event, struct endpoint *to)
 {
-	facts_number(f, PLACE_VALUE0, of->protocol);
-	facts_number(f, PLACE_VALUE1, of->type);
-}
-
-static __always_inline int decide4(struct facts *f, const struct bpf_sock_addr *of)
-{
-	__u32 address;
+	struct facts *f = facts_begin_event(index, event, 0, 0, to);
 
 	if (!f)
 		return 1;
-	say_kind(f, of);
-	address = of->user_ip4;
-	facts_address(f, AF_INET, &address, of->user_port);
-	return !facts_end(f);
+	facts_endpoint(f, to);
+	return !facts_end_with(f, to);
 }
 
-static __always_inline int decide6(struct facts *f, const struct bpf_sock_addr *of)
+static __always_inline int decide4(__u32 index, __u16 event, const struct bpf_sock_addr *of)
 {
-	__u32 address[4];
+	struct endpoint to = {
+		.kind = endpoint_kind(index, AF_INET, of->user_port, of->protocol, of->type),
+	};
+	__u8 *address = (__u8 *)to.address;
 
-	if (!f)
-		return 1;
-	say_kind(f, of);
+	address[10] = 0xff;
+	address[11] = 0xff;
+	*(__u32 *)&address[12] = of->user_ip4;
+	return decide(index, event, &to);
+}
+
+static __always_inline int decide6(__u32 index, __u16 event, const struct bpf_sock_addr *of)
+{
+	struct endpoint to = {
+		.kind = endpoint_kind(index, AF_INET6, of->user_port, of->protocol, of->type),
+	};
+	__u32 *address = (__u32 *)to.address;
+
 	address[0] = of->user_ip6[0];
 	address[1] = of->user_ip6[1];
 	address[2] = of->user_ip6[2];
 	address[3] = of->user_ip6[3];
-	facts_address(f, AF_INET6, address, of->user_port);
-	return !facts_end(f);
+	return decide(index, event, &to);
 }
 
 SEC("cgroup/connect4")
 int cgroup_connect4(struct bpf_sock_addr *to)
 {
-	return decide4(facts_begin(NET_CONNECT, 0), to);
+	return decide4(EVENT_NET_CONNECT, NUMBER_NET_CONNECT, to);
 }
 
 SEC("cgroup/connect6")
 int cgroup_connect6(struct bpf_sock_addr *to)
 {
-	return decide6(facts_begin(NET_CONNECT, 0), to);
+	return decide6(EVENT_NET_CONNECT, NUMBER_NET_CONNECT, to);
 }
 
 SEC("cgroup/bind4")
 int cgroup_bind4(struct bpf_sock_addr *as)
 {
-	return decide4(facts_begin(NET_BIND, 0), as);
+	return decide4(EVENT_NET_BIND, NUMBER_NET_BIND, as);
 }
 
 SEC("cgroup/bind6")
 int cgroup_bind6(struct bpf_sock_addr *as)
 {
-	return decide6(facts_begin(NET_BIND, 0), as);
+	return decide6(EVENT_NET_BIND, NUMBER_NET_BIND, as);
 }
 
 SEC("cgroup/sendmsg4")
 int cgroup_sendmsg4(struct bpf_sock_addr *to)
 {
-	return decide4(facts_begin(NET_SEND, 0), to);
+	return decide4(EVENT_NET_SEND, NUMBER_NET_SEND, to);
 }
 
 SEC("cgroup/sendmsg6")
 int cgroup_sendmsg6(struct bpf_sock_addr *to)
 {
-	return decide6(facts_begin(NET_SEND, 0), to);
+	return decide6(EVENT_NET_SEND, NUMBER_NET_SEND, to);
 }

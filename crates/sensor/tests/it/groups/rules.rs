@@ -1,7 +1,7 @@
 //! What rules make of connecting, binding and sending there.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpListener};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Instant;
@@ -10,6 +10,8 @@ use outrigger_api::Event;
 use outrigger_decision::rules::{
     Condition, Effect, Mark, MarkNames, Number, Pattern, Process, Rule, Text,
 };
+
+use rustix::thread::{Uid, set_thread_res_uid};
 
 use super::{
     HERE, binds, connects, deny, descends, enforce, is_refused, number, own_program, plane, rule,
@@ -88,6 +90,49 @@ fn an_ipv4_address_in_ipv6_is_what_it_is_and_in_no_network_of_ipv6() {
         assert_eq!(denied("::2", 127), [false; 3], "{event}");
         assert_eq!(denied("::", 0), [false, false, true], "{event}");
     }
+}
+
+#[test]
+fn what_nothing_came_of_before_says_nothing_of_what_differs_in_anything() {
+    let Some((mut plane, _group)) = plane() else { return };
+    let elsewhere = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+    let udp = || number(Number::Value0, 17);
+    let tcp = |port| TcpListener::bind((HERE, port)).map(drop);
+
+    for (event, act) in ACTS {
+        let no = |name, conditions| rule(name, Effect::Deny, event, conditions);
+        let rules = [
+            no("port", vec![number(Number::Port, OTHER_PORT.into()), udp()]),
+            no("address", vec![within("127.0.0.2", 32), udp()]),
+            no("user", vec![number(Number::SubjectUid, 1000), udp()]),
+            no("protocol", vec![number(Number::Value0, 6)]),
+        ];
+        enforce(&mut plane, &rules, &MarkNames::default());
+        // From the third time on it is known that nothing comes of it.
+        for time in 0..5 {
+            assert!(!is_refused(act(HERE, PORT)), "{event}, {time}");
+            assert!(is_refused(act(HERE, OTHER_PORT)), "{event}, {time}: port");
+            assert!(is_refused(act(elsewhere, PORT)), "{event}, {time}: address");
+            let other: bool = as_user(1000, || is_refused(act(HERE, PORT)));
+            assert!(other, "{event}, {time}: user");
+        }
+        if event == Event::NetBind {
+            assert!(is_refused(tcp(PORT)), "protocol");
+        }
+        deny(&mut plane, event, vec![number(Number::Port, PORT.into())]);
+        assert!(is_refused(act(HERE, PORT)), "{event}: another set");
+        assert!(!is_refused(act(HERE, OTHER_PORT)), "{event}: another set");
+    }
+}
+
+/// Has a thread of this process do something as another user.
+fn as_user<Done: Send>(uid: u32, act: impl FnOnce() -> Done + Send) -> Done {
+    let become_it = move || {
+        let uid = Uid::from_raw(uid);
+        set_thread_res_uid(uid, uid, uid).expect("root may become anybody");
+        act()
+    };
+    thread::scope(|scope| scope.spawn(become_it).join()).expect("it ends well")
 }
 
 /// Sets in force by turns, and which of `PORTS` each denies: one the one, one the other, both, none.
