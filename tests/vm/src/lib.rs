@@ -80,6 +80,31 @@ pub struct Proven {
     pub missing: Option<String>,
 }
 
+/// The name of the fact that says what was measured, a [`Measured`] as JSON.
+pub const MEASURED: &str = "measured";
+
+/// What a guest measured: one side against another, both in the same run.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measured {
+    /// What the figure is called.
+    pub figure: String,
+    /// What one takes on the one side, instructions.
+    pub instructions: f64,
+    /// What one takes on the other.
+    pub against: f64,
+    /// The one by the other, in the middle of the rounds.
+    pub ratio: f64,
+    /// The most that is promised; nothing is where it is missing.
+    pub at_most: Option<f64>,
+}
+
+impl Measured {
+    /// Whether it is as promised, where something is.
+    pub fn is_kept(&self) -> bool {
+        self.at_most.is_none_or(|most| self.ratio <= most)
+    }
+}
+
 /// The line of a beat.
 ///
 /// # Errors

@@ -28,6 +28,8 @@ const COMMAND_LINE: &str =
 const LOADER: &[u8] = b"/lib64/ld-linux";
 /// Lines shown of a guest that hung or died.
 const LAST_LINES: usize = 30;
+/// Where the consoles of guests are kept in which something did not hold.
+const CONSOLES: &str = "target/vm/consoles";
 
 /// How a guest ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -81,6 +83,7 @@ pub(crate) fn run(
     let held = end == End::Exit(0) && report.failed == 0;
     if !held {
         report.tell_last(&console);
+        keep(&console, &job.name, kernel);
     }
     let what = match end {
         End::Exit(0) if held => format!("ok, {} held", report.held),
@@ -349,6 +352,16 @@ impl Report {
             }
             tell_last(whose, lines);
         }
+    }
+}
+
+/// Keeps all that a guest's kernel said: what it says of a hang fills more than the last lines.
+fn keep(console: &[u8], job: &str, kernel: &Kernel) {
+    let path = Path::new(CONSOLES).join(format!("{job}-{}.log", kernel.name));
+    let kept = fs::create_dir_all(CONSOLES).and_then(|()| fs::write(&path, console));
+    match kept {
+        Ok(()) => say(format_args!("  all of it is in {}", path.display())),
+        Err(error) => say(format_args!("  {}: {error}", path.display())),
     }
 }
 

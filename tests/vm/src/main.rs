@@ -13,6 +13,7 @@
 
 mod archive;
 mod coverage;
+mod figures;
 mod job;
 mod kernel;
 mod machine;
@@ -170,6 +171,7 @@ fn matrix(store: &Store, place: &Place, filters: &[String]) -> Result<ExitCode> 
     let begun = Instant::now();
     let done = queue::run(&tasks, root.as_deref(), place.verbose)?;
     say(format_args!("{} jobs in {} s", done.len(), begun.elapsed().as_secs()));
+    figures::gather(&done)?;
     let proven = coverage::gather(&done, place.page.as_deref())?;
     let code = told(&done, &skipped);
     Ok(if proven { code } else { ExitCode::FAILURE })

@@ -219,3 +219,83 @@ impl RawEvent {
         .fold(0, |all, bit| all | bit)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::mem::offset_of;
+
+    use outrigger_api::{Event, Mode};
+    use outrigger_decision::rules::{
+        Comparison, Condition, Effect, LineageKey, MarkNames, Number, Pattern, Process, Rule,
+        Source, Text, compile,
+    };
+
+    use super::*;
+
+    /// An image of one rule on `file.open`.
+    fn image(effect: Effect, when: Condition) -> Vec<u8> {
+        let rule = Rule {
+            name: "one".to_owned(),
+            source: Source::Administrator,
+            mode: Mode::Enforce,
+            effect,
+            events: vec![Event::FileOpen],
+            when,
+        };
+        let set = compile(&[rule], &LineageKey([0; 16]), 7, &MarkNames::default());
+        set.expect("it compiles").image.bytes().to_vec()
+    }
+
+    fn path() -> Condition {
+        Condition::Text { place: Text::Path, is: Pattern::Begins("/etc/".to_owned()) }
+    }
+
+    fn acting(image: &[u8]) -> Acting {
+        Acting::read(image).expect("it is an image")
+    }
+
+    #[test]
+    fn what_clauses_need_to_know_is_read_from_the_image() {
+        let user = Condition::Number { place: Number::SubjectUid, is: Comparison::Is, value: 1000 };
+        let write = Condition::Number { place: Number::Value0, is: Comparison::Is, value: 1 };
+        let descends =
+            Condition::Descends { process: Process::Subject, program: "/bin/sh".to_owned() };
+        let marked = |whose| Condition::Marked { whose, mark: "m".to_owned() };
+        let by = |when| acting(&image(Effect::Deny, when)).events[Event::FileOpen.index()].0;
+        let of = by::ARGUMENTS;
+
+        assert_eq!(by(path()), of | by::FILE);
+        assert_eq!(by(user.clone()), of | by::SUBJECT);
+        assert_eq!(by(descends), of | by::SUBJECT);
+        assert_eq!(by(write), of);
+        assert_eq!(by(marked(Process::Subject)), of | by::SUBJECT | by::MARKS);
+        assert_eq!(by(Condition::All(vec![path(), user])), of | by::SUBJECT | by::FILE);
+        assert_eq!(by(Condition::All(vec![path(), marked(Process::Object)])), of);
+    }
+
+    #[test]
+    fn clauses_that_only_allow_do_not_act() {
+        let allowing = acting(&image(Effect::Allow, path()));
+        let denying = acting(&image(Effect::Deny, path()));
+
+        assert_eq!((allowing.generation, denying.generation), (7, 7));
+        assert_eq!(allowing.events[Event::FileOpen.index()], (0, [0; WORDS]));
+        assert_eq!(denying.events[Event::FileOpen.index()].1[0], 1);
+        assert_eq!(denying.events[Event::FileUnlink.index()], (0, [0; WORDS]));
+    }
+
+    #[test]
+    fn a_vector_outside_of_the_image_is_refused() {
+        let mut image = image(Effect::Deny, path());
+        let at = offset_of!(RawHeader, events)
+            + Event::FileOpen.index() * size_of::<RawEvent>()
+            + offset_of!(RawEvent, acting_at);
+        let end = u32::try_from(image.len()).expect("it is short");
+        for outside in [end, end - 4, u32::MAX] {
+            image[at..at + 4].copy_from_slice(&outside.to_le_bytes());
+            assert!(Acting::read(&image).is_none(), "{outside}");
+        }
+
+        assert!(Acting::read(&image[..100]).is_none());
+    }
+}

@@ -23,6 +23,8 @@ use outrigger_sensor::lease;
 use outrigger_sensor::plane::{Plane, Settings};
 use rustix::mount::{MountFlags, mount};
 
+use outrigger_vm_tests::{MEASURED, Measured, fact};
+
 use crate::report::{Report, say};
 
 /// The role of the process that opens.
@@ -61,27 +63,31 @@ enum Side {
     Cached,
 }
 
-const SIDES: [(Side, &str); 10] = [
-    (Side::Bare, "no agent"),
-    (Side::Called, "a program that does nothing"),
-    (Side::Ten, "ten rules"),
-    (Side::Thousand, "a thousand rules"),
-    (Side::MutedByPath, "muted by path"),
-    (Side::MutedByTree, "muted by process tree"),
-    (Side::MutedByEvent, "muted by event"),
-    (Side::Told, "told"),
-    (Side::CachedAlone, "cached, no rules"),
-    (Side::Cached, "cached, ten rules"),
+const SIDES: [Side; 10] = [
+    Side::Bare,
+    Side::Called,
+    Side::Ten,
+    Side::Thousand,
+    Side::MutedByPath,
+    Side::MutedByTree,
+    Side::MutedByEvent,
+    Side::Told,
+    Side::CachedAlone,
+    Side::Cached,
 ];
 
-/// What is promised: one side against another.
-const PROMISES: [(&str, Side, Side, f64); 6] = [
-    ("rule_decision_to_no_agent", Side::Ten, Side::Bare, 1.2),
-    ("cached_open_to_no_agent", Side::Cached, Side::Bare, 1.15),
-    ("muted_by_path_to_no_agent", Side::MutedByPath, Side::Bare, 1.05),
-    ("muted_by_tree_to_no_agent", Side::MutedByTree, Side::Bare, 1.05),
-    ("muted_by_event_to_no_agent", Side::MutedByEvent, Side::Bare, 1.05),
-    ("thousand_rules_to_ten", Side::Thousand, Side::Ten, 1.5),
+/// The figures: one side against another, and the most that is promised of it.
+const FIGURES: [(&str, Side, Side, Option<f64>); 10] = [
+    ("open_called", Side::Called, Side::Bare, None),
+    ("open_ten_rules", Side::Ten, Side::Bare, Some(1.2)),
+    ("open_thousand_rules", Side::Thousand, Side::Bare, None),
+    ("thousand_rules_to_ten", Side::Thousand, Side::Ten, Some(1.5)),
+    ("open_muted_by_event", Side::MutedByEvent, Side::Bare, Some(1.05)),
+    ("open_muted_by_tree", Side::MutedByTree, Side::Bare, Some(1.05)),
+    ("open_muted_by_path", Side::MutedByPath, Side::Bare, Some(1.05)),
+    ("open_cached", Side::CachedAlone, Side::Bare, Some(1.15)),
+    ("open_cached_ten_rules", Side::Cached, Side::Bare, None),
+    ("open_told", Side::Told, Side::Bare, None),
 ];
 
 /// Opens, reads and closes a file as often as a round has it, whenever a line comes; says how long that took, ns.
@@ -145,8 +151,20 @@ struct Bench {
     images: Vec<Image>,
 }
 
-/// Measures all sides and holds them to what is promised.
+/// Measures all sides and says what came of it. A figure that is not as promised is no failure: a side that did not do
+/// what it stands for is ([`Bench::end`]).
 pub(crate) fn run(report: &mut Report) -> Result<()> {
+    report.test("bench::every_side_is_measured", || {
+        let figures = measure()?;
+        for figure in &figures {
+            say(fact(MEASURED, &serde_json::to_string(figure)?));
+        }
+        Ok(format!("{} figures, {} sides, {ROUNDS} rounds", figures.len(), SIDES.len()))
+    });
+    Ok(())
+}
+
+fn measure() -> Result<Vec<Measured>> {
     fs::create_dir_all(FOLDER)?;
     mount("tmpfs", FOLDER, "tmpfs", MountFlags::empty(), None)?;
     let path = Path::new(FOLDER).join("file");
@@ -157,7 +175,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         known: File::open(&path)?,
         images: Vec::new(),
     };
-    for (number, (side, _)) in SIDES.iter().enumerate() {
+    for (number, side) in SIDES.iter().enumerate() {
         let generation = u64::try_from(number + 1)?;
         bench.images.push(compile(&rules(*side), &KEY, generation, &MarkNames::default())?.image);
     }
@@ -165,7 +183,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
     opener.round()?;
     let mut times = [const { Vec::new() }; SIDES.len()];
     for _ in 0..ROUNDS {
-        for ((side, _), times) in SIDES.iter().zip(&mut times) {
+        for (side, times) in SIDES.iter().zip(&mut times) {
             bench.begin(*side)?;
             // The first opens find nothing remembered.
             opener.round()?;
@@ -173,27 +191,22 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
             bench.end(*side)?;
         }
     }
-    let of =
-        |side| SIDES.iter().zip(&times).find(|((one, _), _)| *one == side).map(|(_, times)| times);
-    let ratio = |over: Side, under: Side| -> Result<f64> {
-        let (over, under) = of(over).zip(of(under)).context("every side is measured")?;
-        Ok(median(over.iter().zip(under).map(|(over, under)| over / under).collect()))
+    let of = |side| {
+        let found = SIDES.iter().zip(&times).find(|(one, _)| **one == side);
+        found.map(|(_, times)| times).context("every side is measured")
     };
-    for ((side, what), times) in SIDES.iter().zip(&times) {
-        let each = median(times.clone());
-        say(format_args!(
-            "{what}: {each:.0} instructions an open, {:.3} of no agent",
-            ratio(*side, Side::Bare)?
-        ));
-    }
-    for (name, over, under, limit) in PROMISES {
-        report.test(&format!("bench::{name}"), || {
-            let said = format!("{:.3} of {limit}", ratio(over, under)?);
-            ensure!(ratio(over, under)? <= limit, "{said}");
-            Ok(said)
-        });
-    }
-    Ok(())
+    let figures = FIGURES.into_iter().map(|(figure, over, under, at_most)| {
+        let (over, under) = (of(over)?, of(under)?);
+        let ratios = over.iter().zip(under).map(|(over, under)| over / under).collect();
+        Ok(Measured {
+            figure: figure.to_owned(),
+            instructions: median(over.clone()).round(),
+            against: median(under.clone()).round(),
+            ratio: median(ratios),
+            at_most,
+        })
+    });
+    figures.collect()
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -19,6 +19,9 @@ pub(crate) const SLACK_MS: f64 = 100.0;
 /// Where the tests keep their own files: on the disk that is protected.
 const HOME: &str = "/var/lib/outrigger-tests";
 
+/// Fresh files of each kind: a machine with nothing else to do opens 1,500 while its shell is watched.
+const FRESH: usize = 5000;
+
 /// Files that nobody has opened yet, so that each makes a question, made before anything is protected.
 #[derive(Debug)]
 pub(crate) struct Fresh {
@@ -59,7 +62,7 @@ impl Fresh {
 /// Runs everything, failing closed if `closed`.
 pub(crate) fn run(closed: bool, report: &mut Report) -> Result<()> {
     stall::watch();
-    let mut fresh = Fresh::make(1500)?;
+    let mut fresh = Fresh::make(FRESH)?;
     programs::prepare()?;
     let fallback = |setup: Setup| if closed { setup.fail_closed() } else { setup };
 
