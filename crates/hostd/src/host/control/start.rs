@@ -148,9 +148,9 @@ impl Control {
         std::thread::Builder::new()
             .name("trial".into())
             .spawn(move || {
-                // Set once, here alone.
-                let begun = begun.unwrap_or_else(|| plane::begin(&opening));
+                // Each set once, here alone. First what the first marks wait for, who cover a booting machine.
                 let _ = quick.set(coverage::with_plane(Err(BEING_TRIED.to_owned())));
+                let begun = begun.unwrap_or_else(|| plane::begin(&opening));
                 let trials = begun.and_then(|()| plane::load(&opening).ok_or_else(String::new));
                 let _ = probed.set(coverage::with_plane(trials));
             })
