@@ -14,7 +14,7 @@ use outrigger_api::Event;
 use outrigger_testkit::figures::say;
 use outrigger_vm_tests::{COVERAGE, Proven};
 
-use crate::queue::Done;
+use crate::queue::{self, Done};
 
 /// Where the table is written.
 const REPORT: &str = "target/vm/coverage.json";
@@ -43,14 +43,7 @@ struct Table(BTreeMap<String, BTreeMap<String, String>>);
 ///
 /// If a guest's line cannot be read, or the table not be written.
 pub(crate) fn gather(done: &[Done<'_>], page: Option<&Path>) -> Result<bool> {
-    let mut proven: BTreeMap<&str, Vec<Proven>> = BTreeMap::new();
-    for done in done {
-        for (_, text) in done.facts.iter().filter(|(name, _)| name == COVERAGE) {
-            let one = serde_json::from_str(text)
-                .with_context(|| format!("a guest said of its coverage: {text}"))?;
-            proven.entry(&done.task.kernel.name).or_default().push(one);
-        }
-    }
+    let proven: BTreeMap<_, Vec<Proven>> = queue::facts(done, COVERAGE)?;
     if proven.is_empty() {
         return Ok(true);
     }

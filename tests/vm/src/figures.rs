@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use outrigger_testkit::figures::say;
 use outrigger_vm_tests::{MEASURED, Measured};
 
-use crate::queue::Done;
+use crate::queue::{self, Done};
 
 /// Where they are written: the figures of each kernel by its name.
 const REPORT: &str = "target/vm/figures.json";
@@ -22,14 +22,7 @@ const REPORT: &str = "target/vm/figures.json";
 ///
 /// If a guest's line cannot be read, or the figures not be written.
 pub(crate) fn gather(done: &[Done<'_>]) -> Result<()> {
-    let mut measured: BTreeMap<&str, Vec<Measured>> = BTreeMap::new();
-    for done in done {
-        for (_, text) in done.facts.iter().filter(|(name, _)| name == MEASURED) {
-            let one = serde_json::from_str(text)
-                .with_context(|| format!("a guest said of what it measured: {text}"))?;
-            measured.entry(&done.task.kernel.name).or_default().push(one);
-        }
-    }
+    let measured: BTreeMap<_, Vec<Measured>> = queue::facts(done, MEASURED)?;
     if measured.is_empty() {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! Jobs on kernels: which are run, some beside each other, and what came of all of them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
@@ -7,6 +8,7 @@ use std::thread;
 
 use anyhow::{Context, Result};
 use outrigger_testkit::figures::say;
+use serde::de::DeserializeOwned;
 
 use crate::job::Job;
 use crate::kernel::Kernel;
@@ -29,6 +31,26 @@ pub(crate) struct Done<'a> {
     pub(crate) held: bool,
     /// What happened in the guest, by name.
     pub(crate) facts: Vec<(String, String)>,
+}
+
+/// The facts of one name that guests told, JSON each, by the name of their kernel.
+///
+/// # Errors
+///
+/// If one cannot be read.
+pub(crate) fn facts<'a, Fact: DeserializeOwned>(
+    done: &'a [Done<'_>],
+    name: &str,
+) -> Result<BTreeMap<&'a str, Vec<Fact>>> {
+    let mut facts: BTreeMap<&str, Vec<Fact>> = BTreeMap::new();
+    for done in done {
+        for (_, text) in done.facts.iter().filter(|(told, _)| told == name) {
+            let fact = serde_json::from_str(text)
+                .with_context(|| format!("a guest told of \"{name}\": {text}"))?;
+            facts.entry(&done.task.kernel.name).or_default().push(fact);
+        }
+    }
+    Ok(facts)
 }
 
 /// Runs `tasks`, on throw-away copies of `root` where they want a disk, and gives what came of each, in no order. Jobs that

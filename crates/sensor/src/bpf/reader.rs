@@ -15,7 +15,7 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
 
-use super::sys::{Ring, SharedPage};
+use super::sys::{Pages, Ring, Shared};
 use crate::notice::{Notice, Seen};
 
 /// How long a notice may lie in the ring while others come: the reader's pause between two looks.
@@ -54,7 +54,7 @@ pub(crate) enum Counted<const KINDS: usize> {
 #[derive(Debug)]
 pub(crate) struct Reader<const KINDS: usize, const SLOTS: usize> {
     ring: Ring,
-    page: SharedPage<KINDS, SLOTS>,
+    page: Pages<Shared<KINDS, SLOTS>>,
     /// The event of each kind that has one.
     events: &'static [Event],
     /// Lost records that were said, by slot and kind; of the slots that this machine's processors use.
@@ -76,7 +76,7 @@ impl<const KINDS: usize, const SLOTS: usize> Reader<KINDS, SLOTS> {
         let processors = libbpf_rs::num_possible_cpus().map_or(SLOTS, |count| count.min(SLOTS));
         let this = Self {
             ring: Ring::map(ring, bytes as usize)?,
-            page: SharedPage::map(shared)?,
+            page: Pages::map(shared)?,
             events,
             said: vec![[0; KINDS]; processors],
             watermark: bytes / WATERMARK,

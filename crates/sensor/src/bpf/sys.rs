@@ -91,24 +91,6 @@ impl Drop for Mapping {
     }
 }
 
-/// The pages beside the ring.
-#[derive(Debug)]
-pub(crate) struct SharedPage<const KINDS: usize, const SLOTS: usize>(Mapping);
-
-impl<const KINDS: usize, const SLOTS: usize> SharedPage<KINDS, SLOTS> {
-    /// Maps the array that holds it.
-    pub(crate) fn map(array: BorrowedFd<'_>) -> io::Result<Self> {
-        let len = size_of::<Shared<KINDS, SLOTS>>().next_multiple_of(rustix::param::page_size());
-        Ok(Self(Mapping::new(array, 0, len, ProtFlags::READ | ProtFlags::WRITE)?))
-    }
-
-    pub(crate) fn get(&self) -> &Shared<KINDS, SLOTS> {
-        // SAFETY: `map` mapped as many bytes, aligned to a page, as long as `self`; `Shared` is made of
-        // atomics only, so whatever the kernel or the program writes there is no data race.
-        unsafe { self.0.start.cast().as_ref() }
-    }
-}
-
 /// What the programs of the second plane look at first, as `plane_record.h` has it. Made of atomics only, as
 /// [`Shared`] is.
 #[derive(Debug)]
@@ -122,21 +104,38 @@ pub(crate) struct Front<const EVENTS: usize, const WORDS: usize> {
     pub(crate) acting: [[AtomicU64; WORDS]; EVENTS],
 }
 
-/// The pages that hold it.
-#[derive(Debug)]
-pub(crate) struct FrontPage<const EVENTS: usize, const WORDS: usize>(Mapping);
+/// What is made of atomics only.
+///
+/// # Safety
+///
+/// Any bytes have to be a value of it, and it may have nothing that is read or written otherwise.
+unsafe trait Atomics {}
 
-impl<const EVENTS: usize, const WORDS: usize> FrontPage<EVENTS, WORDS> {
+// SAFETY: nothing but atomics in it, without holes.
+unsafe impl<const KINDS: usize, const SLOTS: usize> Atomics for Shared<KINDS, SLOTS> {}
+// SAFETY: as above.
+unsafe impl<const EVENTS: usize, const WORDS: usize> Atomics for Front<EVENTS, WORDS> {}
+
+/// The pages of an array that hold one `Value`, which the programs see too.
+#[derive(Debug)]
+pub(crate) struct Pages<Value> {
+    mapping: Mapping,
+    value: PhantomData<Value>,
+}
+
+#[expect(private_bounds, reason = "what is made of atomics is defined here")]
+impl<Value: Atomics> Pages<Value> {
     /// Maps the array that holds it.
     pub(crate) fn map(array: BorrowedFd<'_>) -> io::Result<Self> {
-        let len = size_of::<Front<EVENTS, WORDS>>().next_multiple_of(rustix::param::page_size());
-        Ok(Self(Mapping::new(array, 0, len, ProtFlags::READ | ProtFlags::WRITE)?))
+        let len = size_of::<Value>().next_multiple_of(rustix::param::page_size());
+        let mapping = Mapping::new(array, 0, len, ProtFlags::READ | ProtFlags::WRITE)?;
+        Ok(Self { mapping, value: PhantomData })
     }
 
-    pub(crate) fn get(&self) -> &Front<EVENTS, WORDS> {
-        // SAFETY: `map` mapped as many bytes, aligned to a page, as long as `self`; `Front` is made of
-        // atomics only, so that the programs read it meanwhile is no data race.
-        unsafe { self.0.start.cast().as_ref() }
+    pub(crate) fn get(&self) -> &Value {
+        // SAFETY: `map` mapped as many bytes, aligned to a page, as long as `self`; it is made of atomics
+        // only, so whatever the kernel or a program reads or writes there is no data race.
+        unsafe { self.mapping.start.cast().as_ref() }
     }
 }
 

@@ -17,7 +17,7 @@ use libbpf_rs::{ErrorKind, MapCore, MapFlags, MapHandle, MapType};
 use libbpf_sys::{BPF_F_INNER_MAP, bpf_map_create_opts};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
-use crate::bpf::sys::{Front, FrontPage};
+use crate::bpf::sys::{Front, Pages};
 
 /// Bytes of a page of an image (`rules.h`: `RULES_PAGE`).
 pub const PAGE: usize = 4096;
@@ -81,13 +81,13 @@ pub(super) struct RawHeader {
 #[derive(Debug)]
 pub(super) struct Rules {
     set: MapHandle,
-    front: FrontPage<EVENTS, WORDS>,
+    front: Pages<Page>,
 }
 
 impl Rules {
     /// `set` leads to the image, `front` holds the page.
     pub(super) fn new(set: MapHandle, front: &MapHandle) -> io::Result<Self> {
-        Ok(Self { set, front: FrontPage::map(front.as_fd())? })
+        Ok(Self { set, front: Pages::map(front.as_fd())? })
     }
 
     /// Who wants the event at this place (`enum plane_want`).
