@@ -20,8 +20,9 @@ const PAGES: &[&str] = &["docs/requirements.md", "docs/specification.md", "docs/
 const PROOFS: &[&str] = &["Shown by", "Figure", "Against"];
 /// Where the system's tests are listed.
 const TESTS: &str = "tests/system/tests/it/main.rs";
-/// Where the benches name what they measure.
-const BENCHES: &[&str] = &["tests/bench/src", "tests/bench/src/peers"];
+/// Where the benches name what they measure: files, and folders of them.
+const BENCHES: &[&str] =
+    &["tests/bench/src", "tests/bench/src/peers", "tests/vm/src/guest/bench.rs"];
 
 /// What can be named.
 #[derive(Debug, Default)]
@@ -60,9 +61,14 @@ impl Known {
             read(&root.join(TESTS))?.lines().filter_map(listed).map(str::to_owned).collect();
         ensure!(!tests.is_empty(), "{TESTS} lists no test: its form has changed");
         let mut bench = String::new();
-        for folder in BENCHES {
-            let entries = root.join(folder).read_dir();
-            for entry in entries.with_context(|| format!("cannot list {folder}"))? {
+        for place in BENCHES {
+            let place = root.join(place);
+            if place.is_file() {
+                bench.push_str(&read(&place)?);
+                continue;
+            }
+            let entries = place.read_dir();
+            for entry in entries.with_context(|| format!("cannot list {}", place.display()))? {
                 let path = entry?.path();
                 if path.is_file() {
                     bench.push_str(&read(&path)?);
