@@ -43,6 +43,7 @@ struct Tally {
     refused: u64,
     near_misses_refused: u64,
     impossible: u64,
+    too_much: u64,
 }
 
 /// A pair in which the two differ.
@@ -76,6 +77,7 @@ fn the_compiled_tables_decide_as_cedar_does() {
     assert!(all.decided * 10 > all.pairs, "next to nothing was decided: {all:?}");
     assert!(all.decided * 10 < all.pairs * 9, "next to everything was decided: {all:?}");
     assert!(all.marked > 0 && all.near_misses_refused > 0, "{all:?}");
+    assert!(all.too_much * 1000 < all.sets, "too many sets were too large: {all:?}");
     assert!(all.refused * 4 < all.sets, "too much was refused for this to show anything: {all:?}");
 }
 
@@ -139,7 +141,11 @@ fn run(seed: u64, pairs: u64, decide: Decide) -> Result<Tally, Box<Difference>> 
                 set.never_applies(&rule, &cases);
                 continue;
             }
-            Err(error) => panic!("the set is too much: {error}\n{}", texts(&policies)),
+            Err(CompileError::Clauses { .. }) => {
+                tally.too_much += 1;
+                continue;
+            }
+            Err(error) => panic!("{error}\n{}", texts(&policies)),
         };
         for case in cases {
             tally.pairs += 1;
@@ -174,6 +180,7 @@ impl Tally {
         self.refused += other.refused;
         self.near_misses_refused += other.near_misses_refused;
         self.impossible += other.impossible;
+        self.too_much += other.too_much;
     }
 }
 
