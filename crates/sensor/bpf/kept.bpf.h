@@ -121,21 +121,27 @@ static __always_inline int is_keepable(struct file *file)
 	return 0;
 }
 
+/* Whether a file has one name, by which it can be found; folders are linked to by what is in them. */
+static __always_inline int has_one_name(struct file *file)
+{
+	struct dentry *dentry = file->f_path.dentry;
+	struct inode *inode = file->f_inode;
+
+	if (inode->i_nlink != 1 && (inode->i_mode & S_IFMT) != S_IFDIR)
+		return 0;
+	return dentry->d_hash.pprev || dentry->d_parent == dentry;
+}
+
 /*
  * What the path and owner of a file depend on, which is_keepable; false if they cannot be kept as it is.
  */
 static __always_inline int file_state(struct file_state *state, struct file *file)
 {
-	struct dentry *dentry = file->f_path.dentry;
 	struct inode *inode = file->f_inode;
 
-	if (!settings.rename_lock || !settings.mount_lock)
+	if (!settings.rename_lock || !settings.mount_lock || !has_one_name(file))
 		return 0;
-	if (inode->i_nlink != 1 && (inode->i_mode & S_IFMT) != S_IFDIR)
-		return 0;
-	if (!dentry->d_hash.pprev && dentry->d_parent != dentry)
-		return 0;
-	state->dentry = (__u64)dentry;
+	state->dentry = (__u64)file->f_path.dentry;
 	state->mnt = (__u64)file->f_path.mnt;
 	state->owner = inode->i_uid.val;
 	state->renames = sequence(settings.rename_lock);
@@ -153,8 +159,8 @@ static __always_inline int same_file(struct file_state *a, struct file_state *b)
 }
 
 /*
- * Whether what is kept at a file is of it as it is now: same_file() of file_state(), without what follows.
- * A kept sequence number is even, and a file that has got or lost a name was changed.
+ * Whether what is kept at a file is of it as it is now: same_file() of file_state(), without putting that
+ * down first. A kept sequence number is even.
  */
 static __always_inline int holds_for_file(struct file_state *of, struct file *file, __u64 renames,
 					  __u64 mounts)
@@ -164,7 +170,7 @@ static __always_inline int holds_for_file(struct file_state *of, struct file *fi
 	return of->renames == renames && of->mounts == mounts &&
 	       of->dentry == (__u64)file->f_path.dentry && of->mnt == (__u64)file->f_path.mnt &&
 	       of->owner == inode->i_uid.val && of->seconds == changed_second(inode) &&
-	       of->nanoseconds == changed_nanosecond(inode);
+	       of->nanoseconds == changed_nanosecond(inode) && has_one_name(file);
 }
 
 /* Whether what is kept at a process is of it as it is now, but for its marks. */
@@ -234,6 +240,26 @@ static __always_inline __u64 endpoint_kind(__u32 index, __u32 family, __be16 por
 {
 	return (__u64)port << 48 | (__u64)(__u16)protocol << 32 | (__u64)(__u8)type << 24 |
 	       (__u64)(__u8)family << 16 | (index + 1);
+}
+
+static __always_inline __be16 endpoint_port(struct endpoint *to)
+{
+	return to->kind >> 48;
+}
+
+static __always_inline __u16 endpoint_protocol(struct endpoint *to)
+{
+	return to->kind >> 32;
+}
+
+static __always_inline __u8 endpoint_type(struct endpoint *to)
+{
+	return to->kind >> 24;
+}
+
+static __always_inline __u8 endpoint_family(struct endpoint *to)
+{
+	return to->kind >> 16;
 }
 
 /* Its place among those that are kept, if it is. */

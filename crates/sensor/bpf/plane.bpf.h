@@ -367,10 +367,10 @@ static __always_inline void facts_address(struct facts *f, __u16 family, const v
  */
 static __always_inline void facts_endpoint(struct facts *f, struct endpoint *to)
 {
-	facts_number(f, PLACE_FAMILY, (__u8)(to->kind >> 16));
-	facts_number(f, PLACE_PORT, __builtin_bswap16(to->kind >> 48));
-	facts_number(f, PLACE_VALUE0, (__u16)(to->kind >> 32));
-	facts_number(f, PLACE_VALUE1, (__u8)(to->kind >> 24));
+	facts_number(f, PLACE_FAMILY, endpoint_family(to));
+	facts_number(f, PLACE_PORT, __builtin_bswap16(endpoint_port(to)));
+	facts_number(f, PLACE_VALUE0, endpoint_protocol(to));
+	facts_number(f, PLACE_VALUE1, endpoint_type(to));
 	__builtin_memcpy(f->address, to->address, sizeof(f->address));
 	f->has |= 1ULL << FACTS_ADDRESS;
 	f->state |= FACTS_QUIET;

@@ -54,12 +54,10 @@ impl Grouped {
         let mut grouped = Self { plane, group, before, denies: connecting };
         fs::write(grouped.group.join("cgroup.procs"), "0")?;
         grouped.plane.set_group(File::open(&grouped.group)?.into());
-        let set = compile(
-            &rules(if connecting { Event::NetConnect } else { Event::NetBind }),
-            &key,
-            1,
-            &MarkNames::default(),
-        )?;
+        let on = if connecting { Event::NetConnect } else { Event::NetBind };
+        let rules: Vec<Rule> =
+            rules().into_iter().map(|rule| Rule { events: vec![on], ..rule }).collect();
+        let set = compile(&rules, &key, 1, &MarkNames::default())?;
         grouped.plane.set_rules(set.image.bytes())?;
         grouped.plane.attach(EventSet::EMPTY, EventSet::EMPTY.with(Event::NetConnect))?;
         Ok(grouped)
@@ -74,7 +72,11 @@ impl Grouped {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
         let refused = socket.connect((Ipv4Addr::LOCALHOST, DENIED));
         let refused = refused.is_err_and(|error| error.raw_os_error() == Some(libc_eperm()));
-        ensure!(refused == self.denies, "the rules in force: denied {refused}");
+        ensure!(
+            refused == self.denies,
+            "connecting to port {DENIED} was refused: {refused}, and the rules say: {}",
+            self.denies
+        );
         Ok(())
     }
 }
@@ -91,22 +93,21 @@ const fn libc_eperm() -> i32 {
 }
 
 /// Rules by address, port, user and lineage, of which none applies to what is measured; and one that denies.
-fn rules(on: Event) -> Vec<Rule> {
+fn rules() -> Vec<Rule> {
     let here = Condition::Within(Cidr { address: IpAddr::V4(Ipv4Addr::LOCALHOST), prefix: 32 });
     let port = |port: u16| number(Number::Port, port.into());
-    let mut rules = vec![rule(on, "denied".to_owned(), vec![here.clone(), port(DENIED)])];
+    let mut rules = vec![rule("denied".to_owned(), vec![here.clone(), port(DENIED)])];
     for at in 0..EACH {
         let network = Cidr { address: Ipv4Addr::new(10, 0, 0, 0).into(), prefix: 8 + at };
         let program = format!("/usr/sbin/daemon-{at}");
         let descends = Condition::Descends { process: Process::Subject, program };
-        rules.push(rule(on, format!("address {at}"), vec![Condition::Within(network)]));
-        rules.push(rule(on, format!("port {at}"), vec![here.clone(), port(6000 + u16::from(at))]));
+        rules.push(rule(format!("address {at}"), vec![Condition::Within(network)]));
+        rules.push(rule(format!("port {at}"), vec![here.clone(), port(6000 + u16::from(at))]));
         rules.push(rule(
-            on,
             format!("user {at}"),
             vec![number(Number::SubjectUid, 1000 + u64::from(at)), here.clone()],
         ));
-        rules.push(rule(on, format!("lineage {at}"), vec![descends, here.clone()]));
+        rules.push(rule(format!("lineage {at}"), vec![descends, here.clone()]));
     }
     rules
 }
@@ -115,13 +116,13 @@ const fn number(place: Number, value: u64) -> Condition {
     Condition::Number { place, is: Comparison::Is, value }
 }
 
-fn rule(on: Event, name: String, conditions: Vec<Condition>) -> Rule {
+fn rule(name: String, conditions: Vec<Condition>) -> Rule {
     Rule {
         name,
         source: Source::Administrator,
         mode: Mode::Enforce,
         effect: Effect::Deny,
-        events: vec![on],
+        events: vec![Event::NetConnect],
         when: Condition::All(conditions),
     }
 }

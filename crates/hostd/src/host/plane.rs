@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use outrigger_api::control::{PlaneCounts, PlaneStatus};
+use outrigger_api::reason::chain;
 use outrigger_api::{Event, EventSet, FileKey, Lost, Verdict};
 use outrigger_decision::rules::{Effect, Lineage};
 use outrigger_sensor::bpf;
@@ -28,7 +29,6 @@ use super::notices::{self, Source};
 use super::policy::contents::Kind;
 use super::policy::{Identity, Named, RuleSet};
 use super::{Host, lock};
-use outrigger_api::reason::chain;
 
 /// The programs, loaded.
 #[derive(Debug)]

@@ -8,11 +8,10 @@ use std::path::Path;
 use jiff::Timestamp;
 use outrigger_api::EngineName;
 use outrigger_api::control::ReleaseName;
+use outrigger_api::reason::chain;
 use outrigger_api::release::Part;
 use outrigger_update::finding::Finding;
 use outrigger_update::store::{ReleaseId, Store, StoreError, WentBack};
-
-use outrigger_api::reason::chain;
 
 /// The journal does not say what it is to.
 #[derive(Debug, Clone)]

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use outrigger_api::EngineName;
+use outrigger_api::reason::chain;
 use outrigger_api::release::Part;
 use outrigger_api::settings::{Instruction, RepairAction, UpdatesConfig};
 use outrigger_update::finding::{Finding, Sign};
@@ -35,7 +36,6 @@ use serde_json::{Value, json};
 
 use super::boot::{self, Boot};
 use super::private;
-use outrigger_api::reason::chain;
 
 /// The folder's name, in the state folder.
 const FOLDER: &str = "repair";

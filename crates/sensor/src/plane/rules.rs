@@ -104,7 +104,8 @@ impl Rules {
     /// As [`replace`]; `InvalidInput` also if the image has not the vectors that it names.
     pub(super) fn replace(&mut self, image: &[u8]) -> io::Result<()> {
         let acting = Acting::read(image).ok_or_else(|| {
-            io::Error::new(io::ErrorKind::InvalidInput, "an image whose vectors are not in it")
+            let what = format!("an image whose header leads outside of its {} bytes", image.len());
+            io::Error::new(io::ErrorKind::InvalidInput, what)
         })?;
         let before = self.front.get().generation.swap(0, Ordering::SeqCst);
         let replaced = replace(&mut self.set, image);

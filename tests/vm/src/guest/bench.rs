@@ -21,9 +21,8 @@ use outrigger_decision::rules::{
 use outrigger_sensor::group::{Group, Mask};
 use outrigger_sensor::lease;
 use outrigger_sensor::plane::{Plane, Settings};
-use rustix::mount::{MountFlags, mount};
-
 use outrigger_vm_tests::{MEASURED, Measured, fact};
+use rustix::mount::{MountFlags, mount};
 
 use crate::report::{Report, say};
 

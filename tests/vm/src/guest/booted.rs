@@ -68,7 +68,7 @@ pub(crate) fn run(report: &mut Report) -> Result<()> {
         ensure!(root.is_some_and(|root| root.covered), "the root is not covered");
         ensure!(status.host_starts == 1, "{} hosts were started", status.host_starts);
         let asked: u64 = status.counters.asked.values().sum();
-        ensure!(asked > 100, "only {asked} questions: protection began after the boot");
+        ensure!(asked > 200, "only {asked} questions: protection began after the boot");
         Ok(format!("{asked} questions, fallbacks {:?}", status.counters.fallbacks))
     });
     if report.has_failed() {

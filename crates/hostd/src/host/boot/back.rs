@@ -5,12 +5,11 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use outrigger_api::reason::chain;
 use outrigger_api::release::{Part, State};
 use outrigger_api::{EngineName, FailureReason};
 use outrigger_update::boot::{Good, Record};
 use outrigger_update::store::{Reader, Rejection, Store, StoreError};
-
-use outrigger_api::reason::chain;
 
 /// How long somebody else may hold the store.
 const PATIENCE: Duration = Duration::from_secs(2);

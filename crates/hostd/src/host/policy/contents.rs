@@ -10,6 +10,7 @@
 
 use std::path::{Path, PathBuf};
 
+use outrigger_api::reason::chain;
 use outrigger_api::settings::{EngineSource, HostConfig};
 use outrigger_api::{EngineName, Mode};
 use outrigger_decision::guard::{Spare, Spared};
@@ -23,7 +24,6 @@ use serde::{Deserialize, Serialize};
 
 use super::super::installed::{Version, unaltered};
 use super::set::as_in;
-use outrigger_api::reason::chain;
 
 /// What the names of rules in shadow end with.
 const SHADOW: &str = " (shadow)";

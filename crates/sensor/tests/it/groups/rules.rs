@@ -10,7 +10,6 @@ use outrigger_api::Event;
 use outrigger_decision::rules::{
     Condition, Effect, Mark, MarkNames, Number, Pattern, Process, Rule, Text,
 };
-
 use rustix::thread::{Uid, set_thread_res_uid};
 
 use super::{

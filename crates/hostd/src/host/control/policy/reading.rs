@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use outrigger_api::reason::chain;
 use outrigger_decision::rules::reading::{Answer, Place, Question};
 use outrigger_decision::rules::{Rule, Source};
 use outrigger_sensor::group::PERMISSION_MASK;
@@ -14,7 +15,6 @@ use outrigger_supervisor::policies::{COMPILER, folder};
 use super::super::super::Host;
 use super::super::super::policy::contents::{self, OfEngine, Refused, Wanted};
 use super::super::super::policy::{Kept, RuleSet};
-use outrigger_api::reason::chain;
 
 /// What there is to be in force.
 #[derive(Debug, Default)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use outrigger_api::EngineName;
 use outrigger_api::control::ReleaseName;
+use outrigger_api::reason::chain;
 use outrigger_api::release::Part;
 use outrigger_api::settings::EngineSource;
 use outrigger_sensor::clock;
@@ -106,8 +107,7 @@ impl Control {
 /// What is on trial of the engine called `name`, and what it goes back to.
 fn look(host: &Host, place: usize, name: &EngineName) -> Result<Resumed, String> {
     let (folder, config) = (&host.config.state_dir, &host.config.engines[place]);
-    let under_way =
-        releases::under_way(folder, name).map_err(|error| outrigger_api::reason::chain(&error))?;
+    let under_way = releases::under_way(folder, name).map_err(|error| chain(&error))?;
     let parts: Vec<Part> = under_way.probation.iter().map(|(_, release)| release.part).collect();
     let before = match parts.is_empty() {
         true => None,
