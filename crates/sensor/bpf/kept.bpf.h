@@ -121,14 +121,11 @@ static __always_inline int is_keepable(struct file *file)
 	return 0;
 }
 
-/* Whether a file has one name, by which it can be found; folders are linked to by what is in them. */
-static __always_inline int has_one_name(struct file *file)
+/* Whether the name that a file was found by is its name still. */
+static __always_inline int is_named(struct file *file)
 {
 	struct dentry *dentry = file->f_path.dentry;
-	struct inode *inode = file->f_inode;
 
-	if (inode->i_nlink != 1 && (inode->i_mode & S_IFMT) != S_IFDIR)
-		return 0;
 	return dentry->d_hash.pprev || dentry->d_parent == dentry;
 }
 
@@ -139,7 +136,9 @@ static __always_inline int file_state(struct file_state *state, struct file *fil
 {
 	struct inode *inode = file->f_inode;
 
-	if (!settings.rename_lock || !settings.mount_lock || !has_one_name(file))
+	if (!settings.rename_lock || !settings.mount_lock || !is_named(file))
+		return 0;
+	if (inode->i_nlink != 1 && (inode->i_mode & S_IFMT) != S_IFDIR)
 		return 0;
 	state->dentry = (__u64)file->f_path.dentry;
 	state->mnt = (__u64)file->f_path.mnt;
@@ -160,7 +159,7 @@ static __always_inline int same_file(struct file_state *a, struct file_state *b)
 
 /*
  * Whether what is kept at a file is of it as it is now: same_file() of file_state(), without putting that
- * down first. A kept sequence number is even.
+ * down first. A kept sequence number is even, and with a further name the first is right still.
  */
 static __always_inline int holds_for_file(struct file_state *of, struct file *file, __u64 renames,
 					  __u64 mounts)
@@ -170,7 +169,7 @@ static __always_inline int holds_for_file(struct file_state *of, struct file *fi
 	return of->renames == renames && of->mounts == mounts &&
 	       of->dentry == (__u64)file->f_path.dentry && of->mnt == (__u64)file->f_path.mnt &&
 	       of->owner == inode->i_uid.val && of->seconds == changed_second(inode) &&
-	       of->nanoseconds == changed_nanosecond(inode) && has_one_name(file);
+	       of->nanoseconds == changed_nanosecond(inode) && is_named(file);
 }
 
 /* Whether what is kept at a process is of it as it is now, but for its marks. */
