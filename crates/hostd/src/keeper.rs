@@ -331,7 +331,7 @@ impl Keeper {
         match process::clone_sharing_descriptors().context("cannot start the gate")? {
             Cloned::Child => {
                 process::set_name(c"outrigger-gate");
-                process::become_important();
+                process::become_urgent();
                 wait_until_known(self.shared);
                 gate::run(self.shared)
             }

@@ -103,6 +103,15 @@ pub fn become_important() {
     let _ = rustix::process::setpriority_process(None, -10);
 }
 
+/// Raises this thread above every ordinary one, for short work that others wait for: it goes on running though it
+/// has just woken many. What it starts is ordinary again.
+pub fn become_urgent() {
+    // Without CAP_SYS_NICE, or where real time is not to be had, as important as can be.
+    if sys::become_real_time().is_err() {
+        become_important();
+    }
+}
+
 /// A thread whose blocking call can be interrupted.
 #[derive(Debug, Clone, Copy)]
 pub struct Interruptible {

@@ -317,6 +317,18 @@ pub(crate) fn signal_thread(thread: c_int, signal: c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Gives this thread the lowest real-time priority, in turn with others of it; what it forks has none.
+pub(crate) fn become_real_time() -> io::Result<()> {
+    // SAFETY: `sched_param` is plain integers.
+    let mut param: libc::sched_param = unsafe { std::mem::zeroed() };
+    param.sched_priority = 1;
+    // SAFETY: the kernel reads one `sched_param`; 0 is the calling thread.
+    let set = unsafe {
+        libc::sched_setscheduler(0, libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, &raw const param)
+    };
+    check(set).map(drop)
+}
+
 /// A mount namespace of its own for the calling thread, a copy of the one it was in.
 pub(crate) fn new_mount_namespace() -> io::Result<()> {
     // SAFETY: the call takes an integer; a new mount namespace touches neither memory nor descriptors.

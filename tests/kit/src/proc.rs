@@ -24,6 +24,20 @@ pub fn cpu_time(pid: u32) -> Option<Duration> {
     Some(Duration::from_nanos(ticks.saturating_mul(1_000_000_000 / clock_ticks_per_second())))
 }
 
+/// The names of the process's threads that have real-time priority.
+pub fn real_time_threads(pid: u32) -> Vec<String> {
+    /// The numbers of `SCHED_FIFO` and `SCHED_RR` in `man 7 sched`.
+    const REAL_TIME: [&str; 2] = ["1", "2"];
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let name = |thread: fs::DirEntry| {
+        let fields = fields_of(&fs::read_to_string(thread.path().join("stat")).ok()?)?;
+        let is_real_time = REAL_TIME.contains(&fields.get(38)?.as_str());
+        let name = is_real_time.then(|| fs::read_to_string(thread.path().join("comm")).ok())??;
+        Some(name.trim().to_owned())
+    };
+    threads.filter_map(name).collect()
+}
+
 /// Resident memory in bytes, pages that it shares with others included.
 pub fn resident_bytes(pid: u32) -> Option<u64> {
     kilobytes(pid, "status", "VmRSS:")
@@ -62,7 +76,11 @@ pub fn describe(pid: u32) -> String {
 
 /// The fields of `/proc/PID/stat` after the name, so that the first is the state.
 fn stat_fields(pid: u32) -> Option<Vec<String>> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    fields_of(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The fields of a `stat` behind the name, which may hold spaces itself: `man 5 proc` has them from its third.
+fn fields_of(stat: &str) -> Option<Vec<String>> {
     let (_, after_name) = stat.rsplit_once(')')?;
     Some(after_name.split_ascii_whitespace().map(str::to_owned).collect())
 }

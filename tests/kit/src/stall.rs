@@ -38,6 +38,11 @@ pub fn watch() {
     }
 }
 
+/// Whether a thread can have real-time priority here.
+pub fn real_time_is_to_be_had() -> bool {
+    thread::spawn(|| sys::above_all_ordinary_threads().is_ok()).join().unwrap_or(false)
+}
+
 fn note_lateness() -> ! {
     loop {
         let due = now() + ns(BEAT);

@@ -27,6 +27,24 @@ use super::core::{Decided, Finished, Intake};
 use super::history::{Decider, Entry, EntryVote};
 use super::{Host, lock};
 
+/// A question whose answer is found.
+#[derive(Debug)]
+struct Settled {
+    finished: Finished,
+    /// What the kernel is told.
+    answer: Answer,
+    /// Who it is said to be by.
+    decided_by: Decider,
+    not_enforced: bool,
+    /// The rule that would have denied it.
+    watched_rule: Option<Arc<str>>,
+    /// What the subject ran and who it was, looked up while it waited.
+    program: Option<PathBuf>,
+    process: ProcessKey,
+    /// When the kernel was told, ns; 0 before it.
+    answered_at: u64,
+}
+
 impl Host {
     /// The answer to an open that follows an exec question about the same file by the same process.
     pub(super) fn earlier_exec(&self, intake: &Intake, now: u64) -> Option<Answer> {
@@ -71,22 +89,31 @@ impl Host {
     }
 
     /// Answers, closes or caches, and records.
+    ///
+    /// The kernel has one queue for all who wait for a group, and each answer wakes all of them. So what ended
+    /// together is answered together: who was woken by the first answer finds his own when he runs, and is not
+    /// woken, for nothing, by each of the others.
     pub(super) fn finish_all(&self, ended: &mut Vec<Finished>) {
         if ended.is_empty() {
             return;
         }
-        self.history.add(ended.drain(..).map(|finished| self.finish(finished)));
+        let mut settled: Vec<Settled> =
+            ended.drain(..).map(|finished| self.settle(finished)).collect();
+        settled.iter_mut().for_each(|settled| self.answer(settled));
+        // From here on nobody waits for what is done.
+        self.history.add(settled.into_iter().map(|settled| self.write_down(settled)));
     }
 
-    fn finish(&self, finished: Finished) -> Entry {
-        let Finished { intake, case, mut decided_by, asked, votes, .. } = finished;
+    /// Finds the answer, with what can be looked up only while the opener waits.
+    fn settle(&self, finished: Finished) -> Settled {
+        let Finished { ref intake, mut decided_by, asked, ref votes, .. } = finished;
         let header = self.page().header();
         let mut not_enforced = finished.would_deny;
-        let monitored = finished.answer == Answer::Deny && !self.refuses(&intake);
+        let monitored = finished.answer == Answer::Deny && !self.refuses(intake);
         // What the administrator's own rule says holds for what the machine needs too.
         let lifted = decided_by == Decider::Rule && intake.ruling.of_engine.is_none();
         let guarded =
-            finished.answer == Answer::Deny && !monitored && !lifted && self.is_guarded(&intake);
+            finished.answer == Answer::Deny && !monitored && !lifted && self.is_guarded(intake);
         let (mut answer, conflict) = apply_guard(finished.answer, guarded);
         if monitored {
             (answer, not_enforced) = (Answer::Allow, true);
@@ -115,22 +142,41 @@ impl Host {
             header.add(Tally::WouldDeny, 1);
         }
         self.policy.count(&intake.ruling, answer);
-        self.tell_watched(&intake, &votes, guarded);
-        self.tell_shadowed(&intake, &votes);
+        self.tell_watched(intake, votes, guarded);
+        self.tell_shadowed(intake, votes);
         if intake.event == Event::ProcessExec && answer == Answer::Allow {
             lock(&self.execs).remember(intake.run(), answer, asked, finished.at);
         }
         // Who asked is looked up while he still waits, where somebody will want to read it.
         let plain = answer == Answer::Allow && decided_by.fallback_reason().is_none();
         let program = if plain { None } else { identity::program(intake.pid) };
-        let process = self.subject(&intake, plain);
-        let group = header.group(usize::from(intake.group));
-        if let Some(group) = group {
-            // It fails if the subject was killed meanwhile: then nobody waits.
-            let _ = group.answer(intake.file, answer);
+        let process = self.subject(intake, plain);
+        Settled {
+            answer,
+            decided_by,
+            not_enforced,
+            watched_rule,
+            program,
+            process,
+            answered_at: 0,
+            finished,
         }
-        let answered_at = clock::now();
-        // From here on nobody waits for what is done.
+    }
+
+    fn answer(&self, settled: &mut Settled) {
+        let intake = &settled.finished.intake;
+        if let Some(group) = self.page().header().group(usize::from(intake.group)) {
+            // It fails if the subject was killed meanwhile: then nobody waits.
+            let _ = group.answer(intake.file, settled.answer);
+        }
+        settled.answered_at = clock::now();
+    }
+
+    /// Counts and tells what was answered, closes its descriptor or keeps it.
+    fn write_down(&self, settled: Settled) -> Entry {
+        let Settled { finished, answer, decided_by, not_enforced, answered_at, .. } = settled;
+        let Finished { intake, case, votes, .. } = finished;
+        let header = self.page().header();
         let kept = self.keep_for_shadows(&intake, decided_by, &votes);
         header.add(if answer == Answer::Allow { Tally::Allowed } else { Tally::Denied }, 1);
         if decided_by == Decider::EmptyFile {
@@ -151,15 +197,15 @@ impl Host {
         let entry = Entry {
             case,
             event: intake.event,
-            process,
+            process: settled.process,
             pid: intake.pid,
             uid: intake.credentials.map(|credentials| credentials.uid),
-            program,
+            program: settled.program,
             path: known_path,
             answer,
             decided_by,
             rule: intake.ruling.decided.as_ref().map(|(_, name)| Arc::clone(name)),
-            watched_rule,
+            watched_rule: settled.watched_rule,
             not_enforced,
             read_at: intake.read_at,
             answered_at,

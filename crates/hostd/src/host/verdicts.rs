@@ -16,7 +16,7 @@ use std::sync::atomic::Ordering;
 
 use outrigger_dock::Doorbell;
 use outrigger_sensor::clock;
-use outrigger_sensor::process::{Interruptible, become_important};
+use outrigger_sensor::process::{Interruptible, become_important, become_urgent};
 
 use super::Host;
 use crate::shared::SECOND;
@@ -60,7 +60,7 @@ pub(crate) fn run(host: &Arc<Host>) {
 
 /// Ends what is due until the process ends.
 pub(crate) fn keep_deadlines(host: &Arc<Host>) {
-    become_important();
+    become_urgent();
     let mut ended = Vec::new();
     let mut last_case = clock::now();
     let mut cases = 0;

@@ -9,8 +9,9 @@ use outrigger_testkit::clock::{as_ms, now, wait_for};
 use outrigger_testkit::figures::{say, waits_at_most};
 use outrigger_testkit::host::Part;
 use outrigger_testkit::openers::Openers;
+use outrigger_testkit::suite::Skipped;
 use outrigger_testkit::ways::{self, Outcome};
-use outrigger_testkit::{EngineSetup, Host, Lab, Setup, binaries, proc};
+use outrigger_testkit::{EngineSetup, Host, Lab, Setup, binaries, proc, stall};
 use rustix::process::Signal;
 
 use crate::scene::{BUDGET_MS, Scene, expect, short_or_full, show, timed_open};
@@ -269,6 +270,29 @@ pub(crate) fn a_new_build_takes_over_under_load(lab: &Lab) -> Result<()> {
     waits_at_most("the longest open", as_ms(tally.waits.max()), HANG_MS)?;
     expect("the bad file after it", ways::open(&scene.eicar), Outcome::Refused)?;
     Ok(())
+}
+
+/// Whoever ends waits runs before every ordinary thread of the machine; nobody else does, and no engine.
+pub(crate) fn who_keeps_deadlines_is_above_ordinary_threads(lab: &Lab) -> Result<()> {
+    if !stall::real_time_is_to_be_had() {
+        return Err(Skipped("no thread may have real-time priority here".to_owned()).into());
+    }
+    let scene = Scene::new(lab, 0)?;
+    let host = start(lab, &scene, true)?;
+    let pids = host.pids()?;
+
+    wait_for("the thread that keeps deadlines", Duration::from_secs(5), || {
+        Ok((proc::real_time_threads(pids.host) == ["deadlines"]).then_some(()))
+    })
+    .with_context(|| format!("the host has {:?}", proc::real_time_threads(pids.host)))?;
+    let gate = proc::real_time_threads(pids.gate);
+    ensure!(gate == ["outrigger-gate"], "the gate has {gate:?}");
+    let engine = host.engine("hashlist")?.pid.context("the engine has a process")?;
+    for pid in [pids.keeper, engine] {
+        let raised = proc::real_time_threads(pid);
+        ensure!(raised.is_empty(), "{} has {raised:?}", proc::describe(pid));
+    }
+    host.end()
 }
 
 /// The end of the platform leaves no process, no denial and nobody waiting.

@@ -107,6 +107,7 @@ const TESTS: &[Test] = tests! {
     60 host::decides_on_while_the_gate_is_killed;
     30 host::without_its_keeper_everything_ends;
     60 host::a_new_build_takes_over_under_load;
+    30 host::who_keeps_deadlines_is_above_ordinary_threads;
     30 host::ends_without_a_trace;
 
     60 swap::under_load_loses_no_question;
