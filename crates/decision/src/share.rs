@@ -47,8 +47,13 @@ impl Shares {
         if self.held.len() >= self.limit {
             return false;
         }
-        let alone = self.other.is_none_or(|(_, at)| now.saturating_sub(at) > ASKING);
-        alone || self.held.iter().filter(|&&holder| holder == user).count() < self.share
+        self.is_one_user(now)
+            || self.held.iter().filter(|&&holder| holder == user).count() < self.share
+    }
+
+    /// Whether all who ask now are one user.
+    pub fn is_one_user(&self, now: u64) -> bool {
+        self.other.is_none_or(|(_, at)| now.saturating_sub(at) > ASKING)
     }
 
     /// `user` holds one more.

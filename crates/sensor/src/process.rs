@@ -3,6 +3,7 @@
 //! Keeper, gate and host are clones of one single-threaded process with memories of their own and one
 //! table of descriptors, so that no death closes a group (`docs/adr/0001`).
 
+use std::cell::Cell;
 use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
@@ -103,12 +104,28 @@ pub fn become_important() {
     let _ = rustix::process::setpriority_process(None, -10);
 }
 
+thread_local! {
+    /// This thread is urgent for good.
+    static URGENT: Cell<bool> = const { Cell::new(false) };
+}
+
 /// Raises this thread above every ordinary one, for short work that others wait for: it goes on running though it
 /// has just woken many. What it starts is ordinary again.
 pub fn become_urgent() {
     // Without CAP_SYS_NICE, or where real time is not to be had, as important as can be.
-    if sys::become_real_time().is_err() {
-        become_important();
+    match sys::set_real_time(true) {
+        Ok(()) => URGENT.set(true),
+        Err(_) => become_important(),
+    }
+}
+
+/// Does `work` as a thread that is urgent would, and is what it was after it. It costs two system calls.
+pub fn urgently(work: impl FnOnce()) {
+    let raised = !URGENT.get() && sys::set_real_time(true).is_ok();
+    work();
+    if raised {
+        // What may raise may lower.
+        let _ = sys::set_real_time(false);
     }
 }
 

@@ -317,16 +317,14 @@ pub(crate) fn signal_thread(thread: c_int, signal: c_int) -> io::Result<()> {
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Gives this thread the lowest real-time priority, in turn with others of it; what it forks has none.
-pub(crate) fn become_real_time() -> io::Result<()> {
-    // SAFETY: `sched_param` is plain integers.
-    let mut param: libc::sched_param = unsafe { std::mem::zeroed() };
-    param.sched_priority = 1;
+/// Gives this thread the lowest real-time priority, in turn with others of it, or its nice value again. What it
+/// forks has no real-time priority.
+pub(crate) fn set_real_time(real_time: bool) -> io::Result<()> {
+    let (policy, priority) = if real_time { (libc::SCHED_RR, 1) } else { (libc::SCHED_OTHER, 0) };
+    let param = libc::sched_param { sched_priority: priority };
+    let policy = policy | libc::SCHED_RESET_ON_FORK;
     // SAFETY: the kernel reads one `sched_param`; 0 is the calling thread.
-    let set = unsafe {
-        libc::sched_setscheduler(0, libc::SCHED_RR | libc::SCHED_RESET_ON_FORK, &raw const param)
-    };
-    check(set).map(drop)
+    check(unsafe { libc::sched_setscheduler(0, policy, &raw const param) }).map(drop)
 }
 
 /// A mount namespace of its own for the calling thread, a copy of the one it was in.

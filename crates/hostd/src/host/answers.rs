@@ -18,7 +18,7 @@ use outrigger_dock::Waker;
 use outrigger_sensor::identity::Subjects;
 use outrigger_sensor::notice::Notice;
 use outrigger_sensor::page::Tally;
-use outrigger_sensor::process::close_number;
+use outrigger_sensor::process::{close_number, urgently};
 use outrigger_sensor::{clock, identity};
 
 use super::cache::free_and_close;
@@ -99,7 +99,13 @@ impl Host {
         }
         let mut settled: Vec<Settled> =
             ended.drain(..).map(|finished| self.settle(finished)).collect();
-        settled.iter_mut().for_each(|settled| self.answer(settled));
+        let mut answer = || settled.iter_mut().for_each(|settled| self.answer(settled));
+        let crowd = lock(&self.core).has_crowd_of_one_user(clock::now());
+        if crowd {
+            urgently(answer)
+        } else {
+            answer()
+        }
         // From here on nobody waits for what is done.
         self.history.add(settled.into_iter().map(|settled| self.write_down(settled)));
     }

@@ -223,6 +223,11 @@ impl Core {
         self.arbiter.waiting()
     }
 
+    /// Whether questions wait, all of one user: what is done in their favour is to nobody else's cost.
+    pub(crate) fn has_crowd_of_one_user(&self, now: u64) -> bool {
+        self.in_flight() > 0 && self.table.shares.is_one_user(now)
+    }
+
     /// When the next case ends by fallback.
     pub(crate) fn next_deadline(&self) -> Option<u64> {
         self.arbiter.next_deadline()
