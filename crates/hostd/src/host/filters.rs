@@ -76,6 +76,8 @@ impl Looks {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Who {
     lineage: Lineage,
+    /// The kernel said what it descends from, or what it was forked from did.
+    by_kernel: bool,
     cgroup: Option<Arc<[u8]>>,
 }
 
@@ -123,7 +125,7 @@ impl Filters {
         let who = (looks.who() || follows).then(|| {
             let look = |pid, key| look(pid, key, remembered, subjects, looks.cgroup || follows);
             match of_process {
-                true => lock(&self.memory).follow(notice, &self.key, look),
+                true => lock(&self.memory).follow(notice, &self.key, remembered.is_some(), look),
                 false => notice.process.and_then(|key| {
                     look(notice.pid, key).or_else(|| lock(&self.memory).get(key).cloned())
                 }),
@@ -172,11 +174,12 @@ fn look(
     if !is_it() {
         return None;
     }
-    let lineage = remembered.and_then(|remembered| remembered.subject(pidfd.as_fd()));
-    let lineage = lineage
+    let subject = remembered.and_then(|remembered| remembered.subject(pidfd.as_fd()));
+    let by_kernel = subject.is_some();
+    let lineage = subject
         .map_or(Lineage::UNKNOWN, |subject| Lineage::new(&subject.lineage, subject.lineage_is_cut));
     let cgroup = with_cgroup.then(|| cgroup(pid)).flatten().filter(|_| is_it());
-    Some(Who { lineage, cgroup: cgroup.map(Arc::from) })
+    Some(Who { lineage, by_kernel, cgroup: cgroup.map(Arc::from) })
 }
 
 /// What is remembered of processes, from their fork or exec to their exit.
@@ -192,37 +195,41 @@ impl Memory {
         self.known.get(&key)
     }
 
-    /// Goes on with what `notice` tells of a process; who did it.
+    /// Goes on with what `notice` tells of a process; who did it. What was noted before the kernel remembered
+    /// processes is not good enough once it does (`kernel_knows`), if the process is still there to be looked at.
     fn follow(
         &mut self,
         notice: &Notice,
         key: &LineageKey,
+        kernel_knows: bool,
         look: impl Fn(u32, ProcessKey) -> Option<Who>,
     ) -> Option<Who> {
         let process = notice.process?;
+        let better = |noted: Option<Who>, pid, process| {
+            let is_good = |who: &Who| who.by_kernel || !kernel_knows;
+            noted.clone().filter(is_good).or_else(|| look(pid, process)).or(noted)
+        };
         match notice.event {
             Event::ProcessFork => {
                 // It is what its parent was then; the parent may have run something else since.
                 let parent = notice.parent.zip(notice.parent_pid);
-                let known = parent.and_then(|(parent, pid)| {
-                    self.get(parent).cloned().or_else(|| look(pid, parent))
-                });
-                let who = known.or_else(|| look(notice.pid, process))?;
+                let of_parent =
+                    parent.and_then(|(parent, pid)| better(self.get(parent).cloned(), pid, parent));
+                let who = of_parent.or_else(|| look(notice.pid, process))?;
                 self.put(process, who.clone());
                 Some(who)
             }
             Event::ProcessExec => {
-                let who = match (self.get(process).cloned(), &notice.path) {
-                    (Some(mut who), Some(path)) => {
-                        who.lineage.push(key.hash(path));
-                        who
-                    }
-                    _ => look(notice.pid, process)?,
-                };
+                let before = self.get(process).cloned().zip(notice.path.as_ref());
+                let noted = before.map(|(mut who, path)| {
+                    who.lineage.push(key.hash(path));
+                    who
+                });
+                let who = better(noted, notice.pid, process)?;
                 self.put(process, who.clone());
                 Some(who)
             }
-            _ => self.known.remove(&process).or_else(|| look(notice.pid, process)),
+            _ => better(self.known.remove(&process), notice.pid, process),
         }
     }
 
@@ -334,7 +341,7 @@ mod tests {
         let filters = filters("[[filter]]\nprograms = [\"/usr/bin/dpkg\"]\n");
         let known = |number: u8, programs: &[&[u8]]| {
             let hashes: Vec<u64> = programs.iter().map(|program| KEY.hash(program)).collect();
-            let who = Who { lineage: Lineage::new(&hashes, false), cgroup: None };
+            let who = Who { lineage: Lineage::new(&hashes, false), by_kernel: true, cgroup: None };
             lock(&filters.memory).put(ProcessKey([number; 16]), who);
         };
         let fork = |parent: u8, child: u8| Notice {
@@ -363,9 +370,33 @@ mod tests {
     }
 
     #[test]
+    fn what_was_noted_before_the_kernel_knew_is_looked_up_again() {
+        let who = |by_kernel: bool, hash| Who {
+            lineage: Lineage::new(&[hash], !by_kernel),
+            by_kernel,
+            cgroup: None,
+        };
+        let fork = |child: u8| Notice {
+            parent: Some(ProcessKey([1; 16])),
+            parent_pid: Some(1),
+            ..process(Event::ProcessFork, child)
+        };
+        let mut memory = Memory::default();
+        memory.put(ProcessKey([1; 16]), who(false, 1));
+        let mut follow = |child, kernel_knows, seen: Option<Who>| {
+            memory.follow(&fork(child), &KEY, kernel_knows, |_, _| seen.clone())
+        };
+
+        // It cannot be known better yet, then it can, and then it is gone.
+        assert_eq!(follow(2, false, Some(who(true, 2))), Some(who(false, 1)));
+        assert_eq!(follow(3, true, Some(who(true, 2))), Some(who(true, 2)));
+        assert_eq!(follow(4, true, None), Some(who(false, 1)));
+    }
+
+    #[test]
     fn memory_is_bounded() {
         let mut memory = Memory::default();
-        let who = Who { lineage: Lineage::UNKNOWN, cgroup: None };
+        let who = Who { lineage: Lineage::UNKNOWN, by_kernel: false, cgroup: None };
         let key = |number: u32| {
             let mut key = [0; 16];
             key[..4].copy_from_slice(&number.to_le_bytes());

@@ -203,6 +203,8 @@ pub(crate) fn by_program_the_rest_is_left_out(lab: &Lab) -> Result<()> {
         .engine(listener("strangers", &processes, &filter))
         .engine(listener("all", &processes, &[]));
     let host = lab.start(&setup)?;
+    // What a process descends from is known once the kernel remembers processes.
+    host.coverage()?;
     let script = |folder: &Path| {
         format!(
             "i=0; while [ $i -lt {WANTED} ]; do : > {}/f$i; /bin/true; i=$((i+1)); done",
