@@ -264,8 +264,7 @@ impl Plane {
 
     /// What is remembered of a process, from its pidfd; `None` of one that has ended.
     pub fn subject(&self, pidfd: BorrowedFd<'_>) -> Option<Subject> {
-        let key = pidfd.as_raw_fd().to_ne_bytes();
-        Subject::parse(&self.subjects.lookup(&key, MapFlags::ANY).ok()??)
+        read_subject(&self.subjects, pidfd)
     }
 
     /// The memory of processes, for who asks about some while another drains.
@@ -326,9 +325,27 @@ pub struct Remembered {
 impl Remembered {
     /// As [`Plane::subject`].
     pub fn subject(&self, pidfd: BorrowedFd<'_>) -> Option<Subject> {
-        let key = pidfd.as_raw_fd().to_ne_bytes();
-        Subject::parse(&self.subjects.lookup(&key, MapFlags::ANY).ok()??)
+        read_subject(&self.subjects, pidfd)
     }
+}
+
+/// What stands in `subjects` for a process. The kernel copies it while programs may write it, in whatever order, so
+/// it counts once it has read the same twice: a process that was just beginning a program was seen, once in some
+/// thousands of times, with its count of programs raised and the program missing from its lineage.
+fn read_subject(subjects: &MapHandle, pidfd: BorrowedFd<'_>) -> Option<Subject> {
+    /// More than a process begins programs meanwhile.
+    const LOOKS_MAX: usize = 16;
+    let key = pidfd.as_raw_fd().to_ne_bytes();
+    let look = || Subject::parse(&subjects.lookup(&key, MapFlags::ANY).ok()??);
+    let mut seen = look();
+    for _ in 0..LOOKS_MAX {
+        let now = look();
+        if now == seen {
+            break;
+        }
+        seen = now;
+    }
+    seen
 }
 
 impl AsFd for Plane {
