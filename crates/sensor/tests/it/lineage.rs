@@ -47,11 +47,16 @@ fn waiting(command: &mut Command) -> Child {
 /// its program is begun.
 fn subject(plane: &Plane, pid: u32, execs: u32) -> Subject {
     let pidfd = handle(pid).expect("it lives");
+    until(|| plane.subject(pidfd.as_fd()).expect("it is remembered"), |known| known.execs >= execs)
+}
+
+/// Looks until what is seen `is_it`.
+fn until<T>(look: impl Fn() -> T, is_it: impl Fn(&T) -> bool) -> T {
     let begin = Instant::now();
     loop {
-        let known = plane.subject(pidfd.as_fd()).expect("it is remembered");
-        if known.execs >= execs {
-            return known;
+        let seen = look();
+        if is_it(&seen) {
+            return seen;
         }
         assert!(begin.elapsed() < LIMIT, "it runs no program within {LIMIT:?}");
         thread::yield_now();
@@ -150,7 +155,14 @@ fn a_thread_that_runs_a_program_keeps_what_its_process_was() {
     let mut command = Command::new(own_program());
     command.args(["--exact", "--ignored", "--quiet", "lineage::run_cat_from_another_thread"]);
     let child = waiting(&mut command);
-    let known = subject(&plane, child.id(), 2);
+    let pidfd = handle(child.id()).expect("it lives");
+    // From when the thread has taken the first one's place until its program begins nothing is remembered there.
+    // Whoever asks about that program was answered before.
+    let seen = until(
+        || plane.subject(pidfd.as_fd()),
+        |seen| seen.as_ref().is_some_and(|known| known.execs >= 2),
+    );
+    let known = seen.expect("it was seen");
     end(child);
 
     assert_eq!(known.exe.as_deref(), Some(cat.as_os_str().as_bytes()));
