@@ -11,6 +11,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
+/// Each connection is for one question, so the client must not put another to it.
+const CLOSE: &str = "Connection: close";
+
 /// Answers each connection in turn by a function of the path, until the test ends.
 pub(crate) struct Server {
     address: SocketAddr,
@@ -92,12 +95,14 @@ pub(crate) fn say(stream: &mut dyn Write, text: &str) {
 
 /// An answer with this body.
 pub(crate) fn ok(stream: &mut dyn Write, body: &str) {
-    say(stream, &format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    let len = body.len();
+    say(stream, &format!("HTTP/1.1 200 OK\r\n{CLOSE}\r\nContent-Length: {len}\r\n\r\n{body}"));
 }
 
 /// A redirect.
 pub(crate) fn go(stream: &mut dyn Write, to: &str) {
-    say(stream, &format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"));
+    let head = format!("HTTP/1.1 302 Found\r\n{CLOSE}\r\nLocation: {to}\r\nContent-Length: 0");
+    say(stream, &format!("{head}\r\n\r\n"));
 }
 
 /// A file of the tests' own authority.
