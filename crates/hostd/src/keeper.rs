@@ -331,7 +331,11 @@ impl Keeper {
         match process::clone_sharing_descriptors().context("cannot start the gate")? {
             Cloned::Child => {
                 process::set_name(c"outrigger-gate");
-                process::become_urgent();
+                if let Err(error) = process::become_urgent() {
+                    tracing::warn!(
+                        "the gate has no real-time priority, so many who wait are answered later: {error}"
+                    );
+                }
                 wait_until_known(self.shared);
                 gate::run(self.shared)
             }

@@ -111,12 +111,14 @@ thread_local! {
 
 /// Raises this thread above every ordinary one, for short work that others wait for: it goes on running though it
 /// has just woken many. What it starts is ordinary again.
-pub fn become_urgent() {
-    // Without CAP_SYS_NICE, or where real time is not to be had, as important as can be.
-    match sys::set_real_time(true) {
-        Ok(()) => URGENT.set(true),
-        Err(_) => become_important(),
-    }
+///
+/// # Errors
+///
+/// `EPERM` without `CAP_SYS_NICE`, or where the control group has no real time. It is as important as can be then.
+pub fn become_urgent() -> io::Result<()> {
+    sys::set_real_time(true).inspect_err(|_| become_important())?;
+    URGENT.set(true);
+    Ok(())
 }
 
 /// Does `work` as a thread that is urgent would, and is what it was after it. It costs two system calls.

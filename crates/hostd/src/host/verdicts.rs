@@ -60,7 +60,11 @@ pub(crate) fn run(host: &Arc<Host>) {
 
 /// Ends what is due until the process ends.
 pub(crate) fn keep_deadlines(host: &Arc<Host>) {
-    become_urgent();
+    if let Err(error) = become_urgent() {
+        tracing::warn!(
+            "the thread of deadlines has no real-time priority, so many who wait are answered later: {error}"
+        );
+    }
     let mut ended = Vec::new();
     let mut last_case = clock::now();
     let mut cases = 0;
